@@ -83,6 +83,9 @@ func (c Codec) String() string {
 
 var codecNames = [...]string{"none", "gzip", "snappy", "lz4", "zstd"}
 
+// WindowAuto as a commit window: the store finds the window itself.
+const WindowAuto time.Duration = -1
+
 // StreamConfig is everything that is decided about a stream.
 type StreamConfig struct {
 	Name       string
@@ -93,9 +96,12 @@ type StreamConfig struct {
 
 	// CommitWindow is how long a commit may wait for company: it trades
 	// latency for flash life, never durability. 0 commits as soon as the
-	// device is free. CommitBytes closes a commit early.
-	CommitWindow time.Duration
-	CommitBytes  int
+	// device is free, WindowAuto finds the window between 0 and
+	// CommitLatencyMax that keeps to the store's daily write budget.
+	// CommitBytes closes a commit early.
+	CommitWindow     time.Duration
+	CommitLatencyMax time.Duration
+	CommitBytes      int
 
 	// Retention. Records that were not drained are kept whatever their age
 	// unless DropUndrained is set (they may still give way when flash is
@@ -110,14 +116,15 @@ type StreamConfig struct {
 // nothing was said.
 func DefaultStreamConfig(name string) StreamConfig {
 	return StreamConfig{
-		Name:          name,
-		Partitions:    1,
-		Lane:          DefaultLane,
-		Acks:          AcksAll,
-		Codec:         CodecZstd,
-		CommitWindow:  5 * time.Millisecond,
-		CommitBytes:   256 << 10,
-		RetentionTime: 7 * 24 * time.Hour,
+		Name:             name,
+		Partitions:       1,
+		Lane:             DefaultLane,
+		Acks:             AcksAll,
+		Codec:            CodecZstd,
+		CommitWindow:     WindowAuto,
+		CommitLatencyMax: 50 * time.Millisecond,
+		CommitBytes:      256 << 10,
+		RetentionTime:    7 * 24 * time.Hour,
 	}
 }
 
@@ -133,8 +140,10 @@ func (c StreamConfig) Validate() error {
 		return fmt.Errorf("stream %q: lane is %q, allowed are %s", c.Name, c.Lane, strings.Join(Lanes, ", "))
 	case c.Codec > CodecZstd || c.Codec == CodecGzip:
 		return fmt.Errorf("stream %q: codec is %s, allowed are none, snappy, lz4, zstd", c.Name, c.Codec)
-	case c.CommitWindow < 0 || c.CommitWindow > time.Minute:
-		return fmt.Errorf("stream %q: commit_window is %s, allowed are 0s to 1m", c.Name, c.CommitWindow)
+	case c.CommitWindow != WindowAuto && (c.CommitWindow < 0 || c.CommitWindow > time.Minute):
+		return fmt.Errorf("stream %q: commit_window is %s, allowed are auto and 0s to 1m", c.Name, c.CommitWindow)
+	case c.CommitLatencyMax < 0 || c.CommitLatencyMax > time.Minute:
+		return fmt.Errorf("stream %q: commit_latency_max is %s, allowed are 0s to 1m", c.Name, c.CommitLatencyMax)
 	case c.CommitBytes < 1 || c.CommitBytes > CommitBytesMax:
 		return fmt.Errorf("stream %q: commit_bytes is %d, allowed are 1 to %d", c.Name, c.CommitBytes, CommitBytesMax)
 	case c.RetentionTime < 0:
