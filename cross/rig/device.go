@@ -1,0 +1,149 @@
+package rig
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+)
+
+// Device publishes over MQTT with QoS 1 through paho, as a device in a plant
+// would, and enters into the ledger what was confirmed. When the gateway is
+// gone it calls again until it is back.
+type Device struct {
+	ClientID string
+	Broker   string // host:port
+	Ledger   *Ledger
+
+	// Message makes the next message; seq is its number within topic, given by
+	// number. It is called from one goroutine, at the pace of Interval.
+	Message  func(number func(topic string) int64) (topic string, seq int64, payload []byte)
+	Interval time.Duration // between two messages; 0 is as fast as the window allows
+	Window   int           // messages without confirmation; 0 is windowDefault
+}
+
+const (
+	windowDefault = 64
+	redialDelay   = 20 * time.Millisecond
+	dialTimeout   = 2 * time.Second
+	lastAckWait   = 20 * time.Second
+)
+
+// Run publishes until ctx ends, then waits for what is still to be confirmed.
+func (d *Device) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		lost := make(chan struct{})
+		client, err := d.connect(lost)
+		if err != nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(redialDelay): // the gateway is down; call again
+			}
+			continue
+		}
+		err = d.session(ctx, client, lost)
+		client.Disconnect(0)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// connect makes a new client for every connection. paho would reconnect and
+// resend by itself, but then a message the gateway had stored without having
+// been able to confirm it would be sent again under the same number.
+func (d *Device) connect(lost chan struct{}) (mqtt.Client, error) {
+	o := mqtt.NewClientOptions().
+		AddBroker("tcp://" + d.Broker).
+		SetClientID(d.ClientID).
+		SetCleanSession(true).
+		SetAutoReconnect(false).
+		SetConnectTimeout(dialTimeout).
+		SetKeepAlive(10 * time.Second).
+		SetWriteTimeout(3 * time.Second).
+		SetConnectionLostHandler(func(mqtt.Client, error) { close(lost) })
+	client := mqtt.NewClient(o)
+	t := client.Connect()
+	t.Wait()
+	return client, t.Error()
+}
+
+type sent struct {
+	topic string
+	seq   int64
+	token mqtt.Token
+}
+
+// session publishes over one connection and returns when it is lost or ctx
+// ends, with every message of it either confirmed or abandoned.
+func (d *Device) session(ctx context.Context, client mqtt.Client, lost <-chan struct{}) error {
+	window := d.Window
+	if window == 0 {
+		window = windowDefault
+	}
+	var (
+		flying  = make(chan sent, window)
+		outcome error
+		settled sync.WaitGroup
+	)
+	settled.Go(func() { outcome = d.settle(flying, lost) })
+	d.publish(ctx, client, lost, flying)
+	close(flying)
+	settled.Wait()
+	return outcome
+}
+
+func (d *Device) publish(ctx context.Context, client mqtt.Client, lost <-chan struct{}, flying chan<- sent) {
+	pace, stop := paced(d.Interval)
+	defer stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-lost:
+			return
+		case <-pace:
+		}
+		if ctx.Err() != nil || !client.IsConnectionOpen() {
+			return
+		}
+		topic, seq, payload := d.Message(d.Ledger.Next)
+		d.Ledger.Published(topic, seq, payload)
+		flying <- sent{topic, seq, client.Publish(topic, 1, false, payload)}
+	}
+}
+
+// settle waits for each confirmation in turn. When the connection is lost paho
+// ends the tokens with an error before it says so; a message that slipped in
+// after that has a token that never ends.
+func (d *Device) settle(flying <-chan sent, lost <-chan struct{}) error {
+	var silent error
+	for s := range flying {
+		select {
+		case <-s.token.Done():
+		case <-lost:
+		case <-time.After(lastAckWait):
+			silent = fmt.Errorf("rig: %s: connected, and no PUBACK for %s", d.ClientID, lastAckWait)
+		}
+		if s.token.WaitTimeout(0) && s.token.Error() == nil {
+			d.Ledger.Confirmed(s.topic, s.seq)
+		} else {
+			d.Ledger.Abandoned()
+		}
+	}
+	return silent
+}
+
+// paced returns a channel that lets one message through every interval.
+func paced(interval time.Duration) (pace <-chan time.Time, stop func()) {
+	if interval > 0 {
+		ticker := time.NewTicker(interval)
+		return ticker.C, ticker.Stop
+	}
+	always := make(chan time.Time)
+	close(always)
+	return always, func() {}
+}
