@@ -128,13 +128,22 @@ func (d *Device) settle(flying <-chan sent, lost <-chan struct{}) error {
 		case <-time.After(lastAckWait):
 			silent = fmt.Errorf("rig: %s: connected, and no PUBACK for %s", d.ClientID, lastAckWait)
 		}
-		if s.token.WaitTimeout(0) && s.token.Error() == nil {
+		if confirmed(s.token) {
 			d.Ledger.Confirmed(s.topic, s.seq)
 		} else {
 			d.Ledger.Abandoned()
 		}
 	}
 	return silent
+}
+
+func confirmed(t mqtt.Token) bool {
+	select {
+	case <-t.Done():
+		return t.Error() == nil
+	default:
+		return false
+	}
 }
 
 // paced returns a channel that lets one message through every interval.
