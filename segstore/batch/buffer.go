@@ -1,0 +1,64 @@
+package batch
+
+import (
+	"math/bits"
+	"sync"
+)
+
+// IdleBytesMax is the most buffer that a Builder keeps over a Reset.
+const IdleBytesMax = 8 << 10
+
+// ownBytesMin is the first buffer of a Builder: a lone record of a sensor.
+const ownBytesMin = 256
+
+// Larger buffers come in powers of two, each with a pool of its own: a builder
+// that needs more moves up, as append would, but what it leaves behind serves
+// the next one. The largest holds any batch.
+const (
+	pooledBitsMin = 14 // 16 KiB
+	pooledBitsMax = 20 // 1 MiB, more than metadata.BatchBytesMax
+)
+
+var bufferPools [pooledBitsMax - pooledBitsMin + 1]sync.Pool
+
+type pooledBuffer struct{ b []byte }
+
+// takeBuffer returns an empty buffer for at least size bytes.
+func takeBuffer(size int) *pooledBuffer {
+	class := max(bits.Len(uint(size-1)), pooledBitsMin) - pooledBitsMin
+	if p, ok := bufferPools[class].Get().(*pooledBuffer); ok {
+		return p
+	}
+	return &pooledBuffer{b: make([]byte, 0, 1<<(class+pooledBitsMin))}
+}
+
+func (p *pooledBuffer) giveBack() {
+	class := bits.Len(uint(cap(p.b)-1)) - pooledBitsMin
+	bufferPools[class].Put(p)
+}
+
+// reserve makes room for size bytes more.
+func (b *Builder) reserve(size int) {
+	need := len(b.records) + size
+	if need <= cap(b.records) {
+		return
+	}
+	if need <= IdleBytesMax {
+		grown := make([]byte, 0, min(IdleBytesMax, max(need, 2*cap(b.records), ownBytesMin)))
+		b.records = append(grown, b.records...)
+		return
+	}
+	next := takeBuffer(need)
+	records := append(next.b, b.records...)
+	b.release()
+	b.pooled, b.records = next, records
+}
+
+// release empties the buffer and keeps it only if it is small.
+func (b *Builder) release() {
+	b.records = b.records[:0]
+	if b.pooled != nil {
+		b.pooled.giveBack()
+		b.pooled, b.records = nil, nil
+	}
+}

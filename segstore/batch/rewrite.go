@@ -1,0 +1,85 @@
+package batch
+
+import (
+	"fmt"
+	"hash/crc32"
+)
+
+// Rewrite is the identity that a batch gets upstream. Only the header changes;
+// the records section is neither read nor touched.
+type Rewrite struct {
+	BaseOffset    int64
+	LeaderEpoch   int32
+	Producer      Producer
+	Transactional bool
+
+	// Corrected timestamps, nil to keep the batch's own: a gateway that booted
+	// without a clock learns only later what time it was. Records carry their
+	// distance to the base, so the correction moves all of them; give both.
+	BaseTimestamp *int64
+	MaxTimestamp  *int64
+}
+
+// Header returns the new header of b, which must be exactly one whole batch. A
+// sender that can write two pieces sends it, then b[HeaderLen:], without a copy.
+//
+// The CRC is corrected, not computed: it is linear, so what it changes by is the
+// CRC of what the header changes by, shifted past the records. Whatever was
+// wrong between b's CRC and b's bytes stays wrong by exactly as much. The bit
+// for log append time is cleared, since brokers refuse it from a client.
+func (r Rewrite) Header(b []byte) (new [HeaderLen]byte, err error) {
+	h, err := parseWhole(b)
+	if err != nil {
+		return new, fmt.Errorf("rewriting: %w", err)
+	}
+	if h.Control() {
+		return new, fmt.Errorf("rewriting: %w: control batches come from brokers only", ErrMalformed)
+	}
+	copy(new[:], b)
+	be.PutUint64(new[posBaseOffset:], uint64(r.BaseOffset))
+	be.PutUint32(new[posLeaderEpoch:], uint32(r.LeaderEpoch))
+	be.PutUint16(new[posAttributes:], uint16(r.attributes(h.Attributes)))
+	putProducer(new[:], r.Producer)
+	if r.BaseTimestamp != nil {
+		be.PutUint64(new[posBaseTimestamp:], uint64(*r.BaseTimestamp))
+	}
+	if r.MaxTimestamp != nil {
+		be.PutUint64(new[posMaxTimestamp:], uint64(*r.MaxTimestamp))
+	}
+	be.PutUint32(new[posCRC:], h.CRC^crcChange(b, new[:], len(b)-HeaderLen))
+	return new, nil
+}
+
+// Apply appends a rewritten copy of b, which must be exactly one whole batch.
+func (r Rewrite) Apply(dst, b []byte) ([]byte, error) {
+	h, err := r.Header(b)
+	if err != nil {
+		return dst, err
+	}
+	return append(append(dst, h[:]...), b[HeaderLen:]...), nil
+}
+
+func (r Rewrite) attributes(a int16) int16 {
+	a &^= attrLogAppendTime | attrTransactional
+	if r.Transactional {
+		a |= attrTransactional
+	}
+	return a
+}
+
+func putProducer(header []byte, p Producer) {
+	be.PutUint64(header[posProducerID:], uint64(p.ID))
+	be.PutUint16(header[posProducerEpoch:], uint16(p.Epoch))
+	be.PutUint32(header[posSequence:], uint32(p.Sequence))
+}
+
+// crcChange returns what the CRC changes by when the header a becomes b and
+// behind bytes that follow stay the same.
+func crcChange(a, b []byte, behind int) uint32 {
+	var diff [HeaderLen - posAttributes]byte
+	for i := range diff {
+		diff[i] = a[posAttributes+i] ^ b[posAttributes+i]
+	}
+	// crc32 inverts before and after; both undone, it is the plain remainder.
+	return shift(^crc32.Update(^uint32(0), castagnoli, diff[:]), behind)
+}
