@@ -1,0 +1,160 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"cistern/gossip/metadata"
+)
+
+func readMQTT(t *table, m *MQTT) {
+	if t.has("listener") {
+		m.Listeners = nil
+	}
+	if t.has("route") {
+		m.Routes = nil
+	}
+	t.each("listener", func(t *table) { m.Listeners = append(m.Listeners, readListener(t)) })
+	t.each("route", func(t *table) { m.Routes = append(m.Routes, readRoute(t)) })
+	t.each("source", func(t *table) { m.Sources = append(m.Sources, readSource(t)) })
+	t.done()
+}
+
+func readListener(t *table) Listener {
+	l := defaultListener()
+	t.text("address", &l.Address)
+	t.text("password_file", &l.PasswordFile)
+	l.Anonymous = l.PasswordFile == "" && isLoopback(l.Address)
+	t.flag("anonymous", &l.Anonymous)
+	t.integer("connections_max", &l.ConnectionsMax, 1, 100_000)
+	packet := int64(l.PacketBytesMax)
+	t.size("packet_bytes_max", &packet, 128, metadata.BatchBytesMax)
+	l.PacketBytesMax = int(packet)
+	t.integer("receive_maximum", &l.ReceiveMaximum, 1, 65535)
+	t.duration("connect_timeout", &l.ConnectTimeout, 100*time.Millisecond, time.Minute)
+	t.inlineSecret("password")
+	if err := checkHostPort(l.Address); err != nil {
+		t.fail("address", "addresses look like \"0.0.0.0:1883\"", "%s", err)
+	} else if !l.Anonymous && l.PasswordFile == "" {
+		t.doc.fail(t.path, "make a user with `cistern user add NAME --file users`",
+			"%s can be reached by others: it needs password_file, or anonymous = true if everybody may publish", l.Address)
+	}
+	return l
+}
+
+// isLoopback says whether only this machine can reach the address.
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// Loopback says whether only this machine can reach the listener.
+func (l Listener) Loopback() bool { return isLoopback(l.Address) }
+
+func readRoute(t *table) Route {
+	r := Route{Stream: metadata.DefaultStream}
+	t.text("filter", &r.Filter)
+	t.text("stream", &r.Stream)
+	t.text("key", &r.Key)
+	t.flag("tombstone", &r.Tombstone)
+	if !t.has("filter") {
+		t.doc.fail(t.path, "filter = \"#\" takes every topic", "a route needs a filter")
+	} else if err := checkFilter(r.Filter); err != nil {
+		t.fail("filter", "", "%s", err)
+	}
+	return r
+}
+
+// checkFilter holds a topic filter to what MQTT allows.
+func checkFilter(f string) error {
+	if f == "" {
+		return fmt.Errorf("is empty; \"#\" takes every topic")
+	}
+	levels := strings.Split(f, "/")
+	for i, l := range levels {
+		switch {
+		case strings.ContainsRune(l, 0):
+			return fmt.Errorf("%q has a null character", f)
+		case l == "#" && i != len(levels)-1:
+			return fmt.Errorf("%q: # must be the last level", f)
+		case strings.ContainsAny(l, "#+") && len(l) > 1:
+			return fmt.Errorf("%q: # and + must stand alone between slashes", f)
+		}
+	}
+	return nil
+}
+
+// checkRoutes finds routes to streams that nobody declared, which are
+// misspelled ones as a rule. The default stream needs no declaration.
+func checkRoutes(doc *document, c *Config) {
+	names := []string{metadata.DefaultStream}
+	for _, s := range c.Streams {
+		names = append(names, s.Name)
+	}
+	for i, r := range c.MQTT.Routes {
+		if slices.Contains(names, r.Stream) {
+			continue
+		}
+		path := fmt.Sprintf("mqtt.route[%d].stream", i)
+		hint := fmt.Sprintf("add [[stream]] with name = %q", r.Stream)
+		if s := closest(r.Stream, names); s != "" {
+			hint = fmt.Sprintf("did you mean %q?", s)
+		}
+		doc.fail(path, hint, "stream %q is not declared", r.Stream)
+	}
+}
+
+func readSource(t *table) Source {
+	s := defaultSource()
+	t.text("url", &s.URL)
+	t.text("client_id", &s.ClientID)
+	t.text("user", &s.User)
+	t.text("password_file", &s.PasswordFile)
+	t.texts("topics", &s.Topics)
+	qos := int(s.QoS)
+	t.integer("qos", &qos, 0, 2)
+	s.QoS = byte(qos)
+	retained := string(s.Retained)
+	t.text("retained", &retained, string(RetainedSkip), string(RetainedIngest))
+	s.Retained = Retained(retained)
+	t.integer("window", &s.Window, 1, 65535)
+	readTLS(t.table("tls"), &s.TLS, false)
+	t.inlineSecret("password")
+	checkSource(t, &s)
+	return s
+}
+
+func checkSource(t *table, s *Source) {
+	u, err := url.Parse(s.URL)
+	switch {
+	case err != nil || u.Host == "" || !slices.Contains([]string{"tcp", "mqtt", "ssl", "mqtts"}, u.Scheme):
+		t.fail("url", "", "is %q; must look like \"mqtt://host:1883\" or \"mqtts://host:8883\"", s.URL)
+	case u.User != nil:
+		t.fail("url", "use user and password_file", "secrets don't belong in the configuration")
+	default:
+		s.TLS.Enabled = u.Scheme == "ssl" || u.Scheme == "mqtts"
+	}
+	if s.ClientID == "" {
+		t.doc.fail(t.path, "the broker keeps messages for this name while the gateway is away", "a source needs a fixed client_id")
+	}
+	if len(s.Topics) == 0 {
+		t.doc.fail(t.path, "topics = [\"#\"] takes every topic", "a source needs topics")
+	}
+	for _, f := range s.Topics {
+		if err := checkFilter(f); err != nil {
+			t.fail("topics", "", "%s", err)
+		}
+	}
+	if s.PasswordFile != "" && s.User == "" {
+		t.fail("password_file", "", "needs a user as well")
+	}
+}
