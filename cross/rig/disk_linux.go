@@ -107,11 +107,18 @@ func (c Counters) Minus(before Counters) Counters {
 	}
 }
 
-// Counters reads the device's own statistics. /proc/self/io would be wrong: it
-// counts whole folios of the page cache and none of the file system's journal.
-func (d *Disk) Counters() (Counters, error) {
+// Counters reads the statistics of the disk's device.
+func (d *Disk) Counters() (Counters, error) { return DeviceCounters(d.Device()) }
+
+// Device is the name of the disk's device, like "loop0".
+func (d *Disk) Device() string { return filepath.Base(d.device) }
+
+// DeviceCounters reads a block device's own statistics. /proc/self/io would be
+// wrong: it counts whole folios of the page cache and none of the file
+// system's journal.
+func DeviceCounters(device string) (Counters, error) {
 	const sector = 512
-	name := filepath.Join("/sys/block", filepath.Base(d.device), "stat")
+	name := filepath.Join("/sys/block", device, "stat")
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return Counters{}, err

@@ -1,0 +1,10 @@
+package main
+
+import (
+	"cistern/segstore/vfs"
+)
+
+// device is the file system a setting runs on.
+func device(s Setting) vfs.FS {
+	return vfs.OS
+}
