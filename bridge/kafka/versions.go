@@ -1,0 +1,102 @@
+package kafka
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// span is the versions of one request that this client speaks.
+type span struct{ min, max int16 }
+
+// spoken caps every request at what Kafka 2.8 has. The floors are what we
+// depend on: Produce 7 and Fetch 10 carry zstd, InitProducerID 3 came with a
+// broker that keeps accepting a producer after its records expired (KIP-360).
+var spoken = map[kmsg.Key]span{
+	kmsg.Produce:           {7, 9},
+	kmsg.Fetch:             {10, 12},
+	kmsg.ListOffsets:       {2, 6},
+	kmsg.Metadata:          {5, 11},
+	kmsg.SASLHandshake:     {1, 1},
+	kmsg.ApiVersions:       {0, 3},
+	kmsg.CreateTopics:      {2, 7},
+	kmsg.InitProducerID:    {3, 4},
+	kmsg.DescribeConfigs:   {1, 4},
+	kmsg.SASLAuthenticate:  {0, 2},
+	kmsg.DescribeProducers: {0, 0},
+}
+
+// required are the requests without which nothing can be drained.
+var required = []kmsg.Key{kmsg.Produce, kmsg.Fetch, kmsg.ListOffsets, kmsg.Metadata, kmsg.InitProducerID}
+
+// versions maps a request to the version that both sides speak. It is written
+// before the connection is handed out and only read afterwards.
+type versions map[kmsg.Key]int16
+
+func (v versions) of(req kmsg.Request) (int16, error) {
+	key := kmsg.Key(req.Key())
+	version, ok := v[key]
+	if !ok {
+		return 0, fmt.Errorf("%w: it does not know %s", ErrTooOld, key.Name())
+	}
+	return version, nil
+}
+
+// negotiate asks the broker what it speaks and settles on the highest version
+// that both know. A broker that does not know our way of asking says so in
+// version 0 (KIP-511) and is asked again that way, so that even a broker that is
+// too old gets an error that tells why.
+func negotiate(ctx context.Context, c *Conn) (versions, error) {
+	for _, version := range []int16{spoken[kmsg.ApiVersions].max, spoken[kmsg.ApiVersions].min} {
+		c.versions = versions{kmsg.ApiVersions: version}
+		req := kmsg.NewPtrApiVersionsRequest()
+		req.ClientSoftwareName, req.ClientSoftwareVersion = "cistern", "1"
+		resp, err := do[*kmsg.ApiVersionsResponse](ctx, c, req)
+		if err != nil {
+			return nil, fmt.Errorf("asking for versions: %w", err)
+		}
+		if resp.ErrorCode == kerr.UnsupportedVersion.Code {
+			continue
+		}
+		if err := codeError(resp.ErrorCode, "asking for versions"); err != nil {
+			return nil, err
+		}
+		return settle(resp.ApiKeys)
+	}
+	return nil, fmt.Errorf("%w: it does not tell its versions", ErrTooOld)
+}
+
+func settle(offered []kmsg.ApiVersionsResponseApiKey) (versions, error) {
+	v := make(versions, len(spoken))
+	for _, o := range offered {
+		s, ok := spoken[kmsg.Key(o.ApiKey)]
+		if ok && o.MinVersion <= s.max && o.MaxVersion >= s.min {
+			v[kmsg.Key(o.ApiKey)] = min(o.MaxVersion, s.max)
+		}
+	}
+	for _, key := range required {
+		if _, ok := v[key]; !ok {
+			return nil, fmt.Errorf("%w: no common version of %s, we speak %d to %d",
+				ErrTooOld, key.Name(), spoken[key].min, spoken[key].max)
+		}
+	}
+	// SASL requests go out on the strength of this table too.
+	for _, key := range []kmsg.Key{kmsg.SASLHandshake, kmsg.SASLAuthenticate} {
+		if _, ok := v[key]; !ok {
+			v[key] = spoken[key].min
+		}
+	}
+	return v, nil
+}
+
+// readApiVersions reads the one answer whose version is not known before it is
+// read: see negotiate.
+func readApiVersions(resp *kmsg.ApiVersionsResponse, body []byte) error {
+	if len(body) >= 2 && int16(binary.BigEndian.Uint16(body)) == kerr.UnsupportedVersion.Code {
+		resp.Version = 0
+	}
+	return resp.ReadFrom(body)
+}
