@@ -1,0 +1,95 @@
+package status
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/pprof"
+	"time"
+)
+
+// handler serves the public pages, and on private listeners records and
+// profiles as well.
+func (s *Server) handler(private bool) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", timed(func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, s.Gatherer.Status())
+	}))
+	mux.HandleFunc("GET /health", timed(s.health))
+	mux.HandleFunc("GET /metrics", timed(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		_ = WriteMetrics(w, s.Gatherer.Status()) // the scraper is gone: nobody to tell
+	}))
+	if private {
+		mux.HandleFunc("GET /tail", s.tail)
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
+	return http.MaxBytesHandler(mux, 0)
+}
+
+// timed bounds the time an answer may take to be written. It is set per
+// request, since streams and profiles take as long as they take.
+func timed(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+		h(w, r)
+	}
+}
+
+func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
+	active, code := s.Gatherer.Status().Health, http.StatusOK
+	healthy := Healthy(active)
+	if !healthy {
+		code = http.StatusServiceUnavailable
+	}
+	answer(w, code, map[string]any{"healthy": healthy, "warnings": active})
+}
+
+// tail streams committed records, one line each.
+func (s *Server) tail(w http.ResponseWriter, r *http.Request) {
+	q, err := parseTailQuery(r.URL.Query())
+	if err != nil {
+		answer(w, http.StatusBadRequest, problem{err.Error()})
+		return
+	}
+	select {
+	case s.tails <- struct{}{}:
+		defer func() { <-s.tails }()
+	default:
+		answer(w, http.StatusServiceUnavailable, problem{"too many tails are running; end one of them first"})
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	control, lines := http.NewResponseController(w), json.NewEncoder(w)
+	_ = control.Flush() // the client learns that it is connected
+	err = s.Gatherer.Tail(r.Context(), q, func(rec *TailRecord) error {
+		if err := control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+			return err
+		}
+		if err := lines.Encode(rec); err != nil {
+			return err
+		}
+		return control.Flush()
+	})
+	if err != nil && !errors.Is(err, context.Canceled) {
+		_ = lines.Encode(problem{err.Error()})
+	}
+}
+
+// problem is what a client reads instead of an answer.
+type problem struct {
+	Error string `json:"error"`
+}
+
+func answer(w http.ResponseWriter, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	_ = e.Encode(v) // the client is gone: nobody to tell
+}

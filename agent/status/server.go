@@ -1,0 +1,156 @@
+package status
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+)
+
+// Limits of the server. It serves a few scrapes and a few people; nothing on it
+// may take memory or time from the journal.
+const (
+	headerBytesMax = 8 << 10
+	readTimeout    = 5 * time.Second
+	writeTimeout   = 10 * time.Second // of one answer, or of one line of /tail
+	idleTimeout    = 60 * time.Second
+	connectionsMax = 64 // per listener
+	tailsMax       = 4
+	stopTimeout    = time.Second
+)
+
+// Gatherer is what a Server tells about. It must allow concurrent calls.
+type Gatherer interface {
+	// Status returns the gateway's state now.
+	Status() *Document
+	// Tail calls emit for each committed record that q wants, in the order of
+	// each partition, until ctx is done, emit fails, or q.Count is reached.
+	Tail(ctx context.Context, q TailQuery, emit func(*TailRecord) error) error
+}
+
+// Server answers questions about a gateway.
+type Server struct {
+	Socket   string // path of the unix socket
+	HTTP     string // optional TCP address
+	Gatherer Gatherer
+	Log      *slog.Logger
+
+	tails     chan struct{}
+	listeners []net.Listener
+	servers   []*http.Server
+}
+
+// Listen opens the socket and the TCP address. Run closes them.
+func (s *Server) Listen() error {
+	s.tails = make(chan struct{}, tailsMax)
+	socket, err := listenUnix(s.Socket)
+	if err != nil {
+		return fmt.Errorf("status socket: %w", err)
+	}
+	s.add(socket, true)
+	if s.HTTP == "" {
+		return nil
+	}
+	tcp, err := net.Listen("tcp", s.HTTP)
+	if err != nil {
+		socket.Close()
+		return fmt.Errorf("status http: %w", err)
+	}
+	s.add(tcp, tcp.Addr().(*net.TCPAddr).IP.IsLoopback())
+	return nil
+}
+
+// Addr returns the TCP address, nil when there is none.
+func (s *Server) Addr() net.Addr {
+	if len(s.listeners) < 2 {
+		return nil
+	}
+	return s.listeners[1].Addr()
+}
+
+func (s *Server) add(l net.Listener, private bool) {
+	s.listeners = append(s.listeners, limitListener(l, connectionsMax))
+	s.servers = append(s.servers, &http.Server{
+		Handler:           s.handler(private),
+		ReadHeaderTimeout: readTimeout, // not ReadTimeout, which would end a tail
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    headerBytesMax,
+		ErrorLog:          slog.NewLogLogger(s.logger().Handler(), slog.LevelDebug),
+	})
+}
+
+// Run serves until ctx is done. Streams end with it.
+func (s *Server) Run(ctx context.Context) error {
+	ended := make(chan error, len(s.servers))
+	for i, srv := range s.servers {
+		srv.BaseContext = func(net.Listener) context.Context { return ctx }
+		go func() { ended <- srv.Serve(s.listeners[i]) }()
+	}
+	var err error
+	running := len(s.servers)
+	select {
+	case <-ctx.Done():
+	case err = <-ended:
+		running--
+	}
+	for _, srv := range s.servers {
+		stop(srv)
+	}
+	for ; running > 0; running-- {
+		<-ended
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("status server: %w", err)
+}
+
+// stop lets answers under way finish for a moment, then closes everything.
+func stop(srv *http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if srv.Shutdown(ctx) != nil {
+		srv.Close()
+	}
+}
+
+func (s *Server) logger() *slog.Logger {
+	if s.Log == nil {
+		return slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	return s.Log
+}
+
+// listenUnix opens a socket that only this user can connect to. A socket file
+// that an earlier agent left behind is replaced; the data folder's lock has
+// already made sure that no other agent uses it.
+func listenUnix(path string) (net.Listener, error) {
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode()&os.ModeSocket == 0 {
+			return nil, fmt.Errorf("%s exists and is no socket; remove it or set socket in [status]", path)
+		}
+		if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+			c.Close()
+			return nil, fmt.Errorf("%s is in use by another process", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
