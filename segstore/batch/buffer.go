@@ -40,25 +40,24 @@ func (p *pooledBuffer) giveBack() {
 // reserve makes room for size bytes more.
 func (b *Builder) reserve(size int) {
 	need := len(b.records) + size
-	if need <= cap(b.records) {
-		return
+	switch {
+	case need <= cap(b.records):
+	case need <= IdleBytesMax:
+		b.own = make([]byte, 0, min(IdleBytesMax, max(need, 2*cap(b.own), ownBytesMin)))
+		b.records = append(b.own, b.records...)
+	default:
+		next := takeBuffer(need)
+		records := append(next.b, b.records...)
+		b.release()
+		b.pooled, b.records = next, records
 	}
-	if need <= IdleBytesMax {
-		grown := make([]byte, 0, min(IdleBytesMax, max(need, 2*cap(b.records), ownBytesMin)))
-		b.records = append(grown, b.records...)
-		return
-	}
-	next := takeBuffer(need)
-	records := append(next.b, b.records...)
-	b.release()
-	b.pooled, b.records = next, records
 }
 
-// release empties the buffer and keeps it only if it is small.
+// release empties the buffer and goes back to the small one.
 func (b *Builder) release() {
-	b.records = b.records[:0]
 	if b.pooled != nil {
 		b.pooled.giveBack()
-		b.pooled, b.records = nil, nil
+		b.pooled = nil
 	}
+	b.records = b.own[:0]
 }

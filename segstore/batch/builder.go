@@ -18,8 +18,9 @@ import (
 // hands larger ones back to a pool that all builders share.
 type Builder struct {
 	codec   metadata.Codec
-	records []byte // the records section, uncompressed
-	pooled  *pooledBuffer
+	records []byte        // the records section, uncompressed: in own or in pooled
+	own     []byte        // at most IdleBytesMax, kept
+	pooled  *pooledBuffer // what own is too small for, given back by Reset
 	count   int32
 	base    int64 // timestamp of the first record: the others are told relative to it
 	max     int64

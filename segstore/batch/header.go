@@ -102,27 +102,29 @@ func (h Header) CheckProduced() error {
 // the batch, or shorter, as long as the header is whole. The CRC is not
 // checked: see Verify.
 func ParseHeader(b []byte) (Header, error) {
+	var h Header
+	err := h.parse(b)
+	return h, err
+}
+
+func (h *Header) parse(b []byte) error {
 	if len(b) < HeaderLen {
-		return Header{}, fmt.Errorf("%w: %d bytes, the header alone has %d", ErrTruncated, len(b), HeaderLen)
+		return fmt.Errorf("%w: %d bytes, the header alone has %d", ErrTruncated, len(b), HeaderLen)
 	}
-	h := Header{
-		BaseOffset:      int64(be.Uint64(b[posBaseOffset:])),
-		Length:          int32(be.Uint32(b[posLength:])),
-		LeaderEpoch:     int32(be.Uint32(b[posLeaderEpoch:])),
-		Magic:           int8(b[posMagic]),
-		CRC:             be.Uint32(b[posCRC:]),
-		Attributes:      int16(be.Uint16(b[posAttributes:])),
-		LastOffsetDelta: int32(be.Uint32(b[posLastOffsetDelta:])),
-		BaseTimestamp:   int64(be.Uint64(b[posBaseTimestamp:])),
-		MaxTimestamp:    int64(be.Uint64(b[posMaxTimestamp:])),
-		Producer: Producer{
-			ID:       int64(be.Uint64(b[posProducerID:])),
-			Epoch:    int16(be.Uint16(b[posProducerEpoch:])),
-			Sequence: int32(be.Uint32(b[posSequence:])),
-		},
-		Count: int32(be.Uint32(b[posCount:])),
-	}
-	return h, h.check()
+	h.BaseOffset = int64(be.Uint64(b[posBaseOffset:]))
+	h.Length = int32(be.Uint32(b[posLength:]))
+	h.LeaderEpoch = int32(be.Uint32(b[posLeaderEpoch:]))
+	h.Magic = int8(b[posMagic])
+	h.CRC = be.Uint32(b[posCRC:])
+	h.Attributes = int16(be.Uint16(b[posAttributes:]))
+	h.LastOffsetDelta = int32(be.Uint32(b[posLastOffsetDelta:]))
+	h.BaseTimestamp = int64(be.Uint64(b[posBaseTimestamp:]))
+	h.MaxTimestamp = int64(be.Uint64(b[posMaxTimestamp:]))
+	h.Producer.ID = int64(be.Uint64(b[posProducerID:]))
+	h.Producer.Epoch = int16(be.Uint16(b[posProducerEpoch:]))
+	h.Producer.Sequence = int32(be.Uint32(b[posSequence:]))
+	h.Count = int32(be.Uint32(b[posCount:]))
+	return h.check()
 }
 
 // check refuses what no batch can say, so that callers may calculate with the
@@ -151,8 +153,8 @@ func (h *Header) check() error {
 // ones that were checksummed. Base offset, length and leader epoch lie outside
 // the CRC: whoever stores batches needs a checksum of its own around them.
 func Verify(b []byte) (Header, error) {
-	h, err := parseWhole(b)
-	if err != nil {
+	var h Header
+	if err := h.parseWhole(b); err != nil {
 		return h, err
 	}
 	if sum := crc32.Checksum(b[posAttributes:], castagnoli); sum != h.CRC {
@@ -163,25 +165,24 @@ func Verify(b []byte) (Header, error) {
 }
 
 // parseWhole parses the header of b, which must be exactly one batch.
-func parseWhole(b []byte) (Header, error) {
-	h, err := ParseHeader(b)
-	if err != nil {
-		return h, err
+func (h *Header) parseWhole(b []byte) error {
+	if err := h.parse(b); err != nil {
+		return err
 	}
 	switch size := h.Size(); {
 	case len(b) < size:
-		return h, fmt.Errorf("%w: %d bytes of %d", ErrTruncated, len(b), size)
+		return fmt.Errorf("%w: %d bytes of %d", ErrTruncated, len(b), size)
 	case len(b) > size:
-		return h, fmt.Errorf("%w: %d bytes follow its end", ErrMalformed, len(b)-size)
+		return fmt.Errorf("%w: %d bytes follow its end", ErrMalformed, len(b)-size)
 	}
-	return h, nil
+	return nil
 }
 
 // Next splits the first batch off a run of batches. ErrTruncated means that b
 // ends inside it, as the tail of a fetch may.
 func Next(b []byte) (one, rest []byte, err error) {
-	h, err := ParseHeader(b)
-	if err != nil {
+	var h Header
+	if err := h.parse(b); err != nil {
 		return nil, b, err
 	}
 	size := h.Size()

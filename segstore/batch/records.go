@@ -39,20 +39,23 @@ func Records(b []byte, sizeMax int) iter.Seq2[Record, error] {
 
 type decoder struct {
 	header Header
-	in     []byte // what is left of the records section
-	last   int64  // offset delta of the record before, -1 at first
+	in     []byte         // what is left of the records section
+	last   int64          // offset delta of the record before, -1 at first
+	named  []RecordHeader // headers of the record before
+	spare  []RecordHeader // for the records that follow
 }
 
 func newDecoder(b []byte, sizeMax int) (*decoder, error) {
-	h, err := parseWhole(b)
-	if err != nil {
+	d := &decoder{last: -1}
+	if err := d.header.parseWhole(b); err != nil {
 		return nil, err
 	}
-	in, err := decompress(h.Codec(), b[HeaderLen:], max(0, min(sizeMax, SizeMax)))
+	var err error
+	d.in, err = decompress(d.header.Codec(), b[HeaderLen:], max(0, min(sizeMax, SizeMax)))
 	if err != nil {
-		return nil, fmt.Errorf("base offset %d: %w", h.BaseOffset, err)
+		return nil, fmt.Errorf("base offset %d: %w", d.header.BaseOffset, err)
 	}
-	return &decoder{header: h, in: in, last: -1}, nil
+	return d, nil
 }
 
 // next decodes one record, which must fill the length it claims.
@@ -67,7 +70,7 @@ func (d *decoder) next() (Record, error) {
 	in.bytes(1) // attributes: none are defined, Kafka ignores them
 	timestampDelta := in.varint64()
 	offsetDelta := int64(in.varint32())
-	r := Record{Key: in.nullable(), Value: in.nullable(), Headers: in.headers()}
+	r := Record{Key: in.nullable(), Value: in.nullable(), Headers: d.headers(&in)}
 	if in.failed == "" && len(in.b) > 0 {
 		in.fail("bytes follow its last field")
 	}
@@ -85,6 +88,40 @@ func (d *decoder) next() (Record, error) {
 		r.Timestamp = d.header.MaxTimestamp
 	}
 	return r, nil
+}
+
+const (
+	headerLenMin = 2  // bytes: two lengths
+	sparesMax    = 64 // headers allocated ahead
+)
+
+// headers allocates for several records at once, and shares the names between
+// neighbours, which mostly have the same.
+func (d *decoder) headers(in *input) []RecordHeader {
+	n := int(in.varint32())
+	if n == 0 || in.failed != "" {
+		return nil
+	}
+	if n < 0 || n > len(in.b)/headerLenMin {
+		in.fail("it claims more headers than its bytes can hold")
+		return nil
+	}
+	if n > len(d.spare) {
+		d.spare = make([]RecordHeader, max(n, min(sparesMax, int(d.header.Count))))
+	}
+	headers := d.spare[:n:n]
+	d.spare = d.spare[n:]
+	for i := range headers {
+		key := in.bytes(in.varint32())
+		if i < len(d.named) && d.named[i].Key == string(key) {
+			headers[i].Key = d.named[i].Key
+		} else {
+			headers[i].Key = string(key)
+		}
+		headers[i].Value = in.nullable()
+	}
+	d.named = headers
+	return headers
 }
 
 // input reads fields until one fails; then all others are zero.
@@ -138,24 +175,4 @@ func (in *input) nullable() []byte {
 		return nil
 	}
 	return in.bytes(n)
-}
-
-// headerLenMin is the least a record header takes: two lengths.
-const headerLenMin = 2
-
-func (in *input) headers() []RecordHeader {
-	n := in.varint32()
-	if n == 0 || in.failed != "" {
-		return nil
-	}
-	if n < 0 || int(n) > len(in.b)/headerLenMin {
-		in.fail("it claims more headers than its bytes can hold")
-		return nil
-	}
-	headers := make([]RecordHeader, n)
-	for i := range headers {
-		headers[i].Key = string(in.bytes(in.varint32()))
-		headers[i].Value = in.nullable()
-	}
-	return headers
 }

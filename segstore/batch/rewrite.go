@@ -20,43 +20,44 @@ type Rewrite struct {
 	MaxTimestamp  *int64
 }
 
-// Header returns the new header of b, which must be exactly one whole batch. A
-// sender that can write two pieces sends it, then b[HeaderLen:], without a copy.
+// AppendHeader appends the new header of b, which must be exactly one whole
+// batch. A sender that can write in pieces sends it, then b[HeaderLen:], and
+// copies nothing.
 //
 // The CRC is corrected, not computed: it is linear, so what it changes by is the
 // CRC of what the header changes by, shifted past the records. Whatever was
 // wrong between b's CRC and b's bytes stays wrong by exactly as much. The bit
 // for log append time is cleared, since brokers refuse it from a client.
-func (r Rewrite) Header(b []byte) (new [HeaderLen]byte, err error) {
-	h, err := parseWhole(b)
-	if err != nil {
-		return new, fmt.Errorf("rewriting: %w", err)
+func (r Rewrite) AppendHeader(dst, b []byte) ([]byte, error) {
+	var h Header
+	if err := h.parseWhole(b); err != nil {
+		return dst, fmt.Errorf("rewriting: %w", err)
 	}
 	if h.Control() {
-		return new, fmt.Errorf("rewriting: %w: control batches come from brokers only", ErrMalformed)
+		return dst, fmt.Errorf("rewriting: %w: control batches come from brokers only", ErrMalformed)
 	}
-	copy(new[:], b)
-	be.PutUint64(new[posBaseOffset:], uint64(r.BaseOffset))
-	be.PutUint32(new[posLeaderEpoch:], uint32(r.LeaderEpoch))
-	be.PutUint16(new[posAttributes:], uint16(r.attributes(h.Attributes)))
-	putProducer(new[:], r.Producer)
+	dst = append(dst, b[:HeaderLen]...)
+	header := dst[len(dst)-HeaderLen:]
+	Stamp(header, r.BaseOffset, r.LeaderEpoch)
+	be.PutUint16(header[posAttributes:], uint16(r.attributes(h.Attributes)))
+	putProducer(header, r.Producer)
 	if r.BaseTimestamp != nil {
-		be.PutUint64(new[posBaseTimestamp:], uint64(*r.BaseTimestamp))
+		be.PutUint64(header[posBaseTimestamp:], uint64(*r.BaseTimestamp))
 	}
 	if r.MaxTimestamp != nil {
-		be.PutUint64(new[posMaxTimestamp:], uint64(*r.MaxTimestamp))
+		be.PutUint64(header[posMaxTimestamp:], uint64(*r.MaxTimestamp))
 	}
-	be.PutUint32(new[posCRC:], h.CRC^crcChange(b, new[:], len(b)-HeaderLen))
-	return new, nil
+	be.PutUint32(header[posCRC:], h.CRC^crcChange(b[:HeaderLen], header, len(b)-HeaderLen))
+	return dst, nil
 }
 
 // Apply appends a rewritten copy of b, which must be exactly one whole batch.
 func (r Rewrite) Apply(dst, b []byte) ([]byte, error) {
-	h, err := r.Header(b)
+	dst, err := r.AppendHeader(dst, b)
 	if err != nil {
 		return dst, err
 	}
-	return append(append(dst, h[:]...), b[HeaderLen:]...), nil
+	return append(dst, b[HeaderLen:]...), nil
 }
 
 func (r Rewrite) attributes(a int16) int16 {
@@ -74,12 +75,7 @@ func putProducer(header []byte, p Producer) {
 }
 
 // crcChange returns what the CRC changes by when the header a becomes b and
-// behind bytes that follow stay the same.
+// behind bytes that follow stay the same. What crc32 inverts cancels out.
 func crcChange(a, b []byte, behind int) uint32 {
-	var diff [HeaderLen - posAttributes]byte
-	for i := range diff {
-		diff[i] = a[posAttributes+i] ^ b[posAttributes+i]
-	}
-	// crc32 inverts before and after; both undone, it is the plain remainder.
-	return shift(^crc32.Update(^uint32(0), castagnoli, diff[:]), behind)
+	return shift(crc32.Checksum(a[posAttributes:], castagnoli)^crc32.Checksum(b[posAttributes:], castagnoli), behind)
 }
