@@ -1,28 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"cistern/segstore/vfs"
 )
-
-func TestRecordsAreJSONOfTheSizeAskedFor(t *testing.T) {
-	for _, size := range []int{128, 256, 1024} {
-		seen := make(map[string]bool)
-		for _, r := range records(3, 50, size) {
-			if len(r) != size || !json.Valid(r) {
-				t.Fatalf("%d bytes instead of %d, or no JSON: %s", len(r), size, r)
-			}
-			if seen[string(r)] {
-				t.Fatalf("came twice: %s", r)
-			}
-			seen[string(r)] = true
-		}
-	}
-}
 
 // The baseline has to group, or ours would be compared with nothing: appends
 // that wait while a sync is under way share the next one.

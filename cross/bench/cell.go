@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"cistern/cross/load"
 	"cistern/cross/rig"
 )
 
@@ -75,10 +76,10 @@ func cell(setting string) error {
 	}
 	pool := make([][][]byte, s.Producers)
 	for p := range pool {
-		pool[p] = records(p, max(256, 4*s.Batch), s.Size)
+		pool[p] = load.Records(p, max(256, 4*s.Batch), s.Size)
 	}
 	ctx := context.Background()
-	if _, err := load(ctx, j, s, pool, min(s.Duration, time.Second)); err != nil {
+	if _, err := drive(ctx, j, s, pool, min(s.Duration, time.Second)); err != nil {
 		return err
 	}
 
@@ -87,7 +88,7 @@ func cell(setting string) error {
 	if err != nil {
 		return err
 	}
-	latencies, err := load(ctx, j, s, pool, s.Duration)
+	latencies, err := drive(ctx, j, s, pool, s.Duration)
 	if err != nil {
 		return err
 	}
@@ -108,9 +109,9 @@ func cell(setting string) error {
 	return errors.Join(json.NewEncoder(os.Stdout).Encode(r), j.Close())
 }
 
-// load lets every producer append in a closed loop for d and returns the
+// drive lets every producer append in a closed loop for d and returns the
 // latency of each append.
-func load(ctx context.Context, j Journal, s Setting, pool [][][]byte, d time.Duration) ([]time.Duration, error) {
+func drive(ctx context.Context, j Journal, s Setting, pool [][][]byte, d time.Duration) ([]time.Duration, error) {
 	var (
 		running sync.WaitGroup
 		stop    atomic.Bool

@@ -21,12 +21,17 @@ import (
 )
 
 // Build compiles the main packages named by their import paths into dir, the
-// way they are shipped: static and stripped.
-func Build(ctx context.Context, dir string, packages ...string) error {
+// way they are shipped: static and stripped. module is the folder of the module
+// that knows them.
+func Build(ctx context.Context, module, dir string, packages ...string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	args := append([]string{"build", "-trimpath", "-ldflags=-s -w", "-o", dir + string(filepath.Separator)}, packages...)
+	args := append([]string{"build", "-C", module, "-trimpath", "-ldflags=-s -w", "-o", dir + string(filepath.Separator)}, packages...)
 	build := exec.CommandContext(ctx, "go", args...)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {

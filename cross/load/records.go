@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"fmt"
@@ -6,11 +6,11 @@ import (
 	"math/rand/v2"
 )
 
-// records makes n JSON records of exactly size bytes, as one device of a plant
+// Records makes n JSON records of exactly size bytes, as one device of a plant
 // would send them one after the other: values that wander a little, a counter,
 // a clock. How well they compress matters, so they are neither random bytes nor
 // the same record n times.
-func records(device, n, size int) [][]byte {
+func Records(device, n, size int) [][]byte {
 	rng := rand.New(rand.NewPCG(uint64(device), 42))
 	walk := make([]float64, 64)
 	for i := range walk {
