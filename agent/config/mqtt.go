@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"cistern/bridge/mqtt/packet"
 	"cistern/gossip/metadata"
 )
 
@@ -76,19 +77,8 @@ func readRoute(t *table) Route {
 
 // checkFilter holds a topic filter to what MQTT allows.
 func checkFilter(f string) error {
-	if f == "" {
-		return fmt.Errorf("is empty; \"#\" takes every topic")
-	}
-	levels := strings.Split(f, "/")
-	for i, l := range levels {
-		switch {
-		case strings.ContainsRune(l, 0):
-			return fmt.Errorf("%q has a null character", f)
-		case l == "#" && i != len(levels)-1:
-			return fmt.Errorf("%q: # must be the last level", f)
-		case strings.ContainsAny(l, "#+") && len(l) > 1:
-			return fmt.Errorf("%q: # and + must stand alone between slashes", f)
-		}
+	if !packet.ValidFilter(f) {
+		return fmt.Errorf("%q is no topic filter: + stands for one level, # for all the rest, each alone between slashes", f)
 	}
 	return nil
 }
@@ -136,12 +126,12 @@ func readSource(t *table) Source {
 func checkSource(t *table, s *Source) {
 	u, err := url.Parse(s.URL)
 	switch {
-	case err != nil || u.Host == "" || !slices.Contains([]string{"tcp", "mqtt", "ssl", "mqtts"}, u.Scheme):
+	case err != nil || u.Host == "" || u.Scheme != "mqtt" && u.Scheme != "mqtts":
 		t.fail("url", "", "is %q; must look like \"mqtt://host:1883\" or \"mqtts://host:8883\"", s.URL)
 	case u.User != nil:
 		t.fail("url", "use user and password_file", "secrets don't belong in the configuration")
 	default:
-		s.TLS.Enabled = u.Scheme == "ssl" || u.Scheme == "mqtts"
+		s.TLS.Enabled = u.Scheme == "mqtts"
 	}
 	if s.ClientID == "" {
 		t.doc.fail(t.path, "the broker keeps messages for this name while the gateway is away", "a source needs a fixed client_id")
@@ -150,6 +140,9 @@ func checkSource(t *table, s *Source) {
 		t.doc.fail(t.path, "topics = [\"#\"] takes every topic", "a source needs topics")
 	}
 	for _, f := range s.Topics {
+		if strings.HasPrefix(f, packet.SharedPrefix) {
+			t.fail("topics", "let one gateway read the broker", "%q: shared subscriptions would leave messages behind in the session of a gateway that is away", f)
+		}
 		if err := checkFilter(f); err != nil {
 			t.fail("topics", "", "%s", err)
 		}

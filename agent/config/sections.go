@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"cistern/gossip/metadata"
+	"cistern/segstore/segment"
 )
 
 // readConfig takes every section out of the file, into c, which holds the
@@ -36,8 +37,11 @@ func readGateway(t *table, g *Gateway) {
 
 func readStorage(t *table, s *Storage) {
 	t.size("max_bytes", &s.MaxBytes, 0, 1<<50)
-	t.size("segment_bytes", &s.SegmentBytes, 2<<20, 64<<20)
+	t.size("segment_bytes", &s.SegmentBytes, segmentBytesMin, segmentBytesMax)
 	t.size("daily_write_budget", &s.DailyWriteBudget, 0, 1<<50)
+	if s.SegmentBytes%segment.PageSize != 0 {
+		t.fail("segment_bytes", "", "is %s; must be a multiple of %s", FormatSize(s.SegmentBytes), FormatSize(segment.PageSize))
+	}
 	if s.MaxBytes > 0 && s.MaxBytes < segmentsMin*s.SegmentBytes {
 		t.fail("max_bytes", "0 takes 80 % of the file system", "is %s; at least %d segments of %s must fit",
 			FormatSize(s.MaxBytes), segmentsMin, FormatSize(s.SegmentBytes))
@@ -45,9 +49,14 @@ func readStorage(t *table, s *Storage) {
 	t.done()
 }
 
-// segmentsMin segments are what one lane needs: one to write, one to fill
-// next, and room for something to stay.
-const segmentsMin = 4
+const (
+	// segmentsMin segments are what one lane needs: one to write, one to fill
+	// next, and room for something to stay.
+	segmentsMin = 4
+	// segmentBytesMin leaves room for the largest batch and a footer.
+	segmentBytesMin = 2 << 20
+	segmentBytesMax = 64 << 20
+)
 
 // readStreams replaces the default streams by those of the file.
 func readStreams(root *table, c *Config) {

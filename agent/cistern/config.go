@@ -1,0 +1,105 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"cistern/agent/config"
+)
+
+const configHelp = `Config prints a sample configuration: every key with its meaning and its default.
+What stands behind a single # is the default, so that taking the # away changes
+nothing.
+
+    $ cistern config > cistern.toml
+
+"config check" reads a file the way "run" would, and names everything that is
+wrong with it, with line and column:
+
+    $ cistern config check cistern.toml
+    cistern.toml is fine
+`
+
+const configCheckHelp = `Check reads a configuration the way "run" would, without starting anything, and
+names everything that is wrong with it: line, column, key, what is allowed. The
+files with secrets have to be there and be private.
+
+    $ cistern config check /etc/cistern/cistern.toml
+`
+
+func newConfig() *cobra.Command {
+	c := &cobra.Command{
+		Use:  "config",
+		Long: configHelp,
+		Args: arguments(0, 0, "no arguments, or: config check FILE"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := io.WriteString(c.OutOrStdout(), config.Sample)
+			return err
+		},
+	}
+	c.AddCommand(&cobra.Command{
+		Use:  "check FILE",
+		Long: configCheckHelp,
+		Args: arguments(1, 1, "one FILE"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if _, err := config.Load(args[0]); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(c.OutOrStdout(), "%s is fine\n", args[0])
+			return err
+		},
+	})
+	return c
+}
+
+// place is how a command finds its gateway.
+type place struct{ config, data, socket string }
+
+func (p *place) flags(c *cobra.Command) {
+	c.Flags().StringVar(&p.config, "config", "", "read this configuration `FILE`")
+	c.Flags().StringVar(&p.data, "data", "", "the gateway's data `FOLDER` (default ./cistern-data)")
+}
+
+// load reads the configuration these flags name; the data folder given wins
+// over the file's.
+func (p *place) load() (config.Config, error) {
+	c := config.Default()
+	if p.config != "" {
+		var err error
+		if c, err = config.Load(p.config); err != nil {
+			return c, err
+		}
+	}
+	if p.data != "" {
+		c.Gateway.Data = p.data
+	}
+	return c, nil
+}
+
+// findSocket returns where the running agent answers.
+func (p *place) findSocket() (string, error) {
+	if p.socket != "" {
+		return p.socket, nil
+	}
+	c, err := p.load()
+	if err != nil {
+		return "", err
+	}
+	return c.SocketPath()
+}
+
+// findStore returns the data folder that an argument or the default names.
+func findStore(args []string) (string, error) {
+	dir := config.Default().Gateway.Data
+	if len(args) > 0 {
+		dir = args[0]
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return "", hinted(err, "name the gateway's data folder, for example "+filepath.Join("/var/lib", "cistern"))
+	}
+	return dir, nil
+}

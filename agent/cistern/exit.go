@@ -1,0 +1,67 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"cistern/agent/config"
+	"cistern/agent/status"
+)
+
+// Exit codes, documented in `cistern help`.
+const (
+	exitOK         = 0
+	exitFailed     = 1
+	exitUsage      = 2 // wrong flags, arguments or configuration
+	exitNotRunning = 3
+	exitDamaged    = 4 // check found damage
+)
+
+// fault is an error that knows its exit code and what to do about it.
+type fault struct {
+	err  error
+	hint string
+	code int
+}
+
+func (f *fault) Error() string { return f.err.Error() }
+func (f *fault) Unwrap() error { return f.err }
+
+// usage is a fault of the command line or the configuration.
+func usage(hint, problem string, args ...any) error {
+	return &fault{fmt.Errorf(problem, args...), hint, exitUsage}
+}
+
+// hinted adds what to do to an error.
+func hinted(err error, hint string) error {
+	return &fault{err, hint, exitFailed}
+}
+
+// report prints an error the way a person can use it, and returns the exit
+// code.
+func report(w io.Writer, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	f := &fault{err: err, code: exitFailed}
+	if !errors.As(err, &f) {
+		f = classify(err)
+	}
+	fmt.Fprintf(w, "cistern: %s\n", err)
+	if f.hint != "" {
+		fmt.Fprintf(w, "hint: %s\n", f.hint)
+	}
+	return f.code
+}
+
+func classify(err error) *fault {
+	var wrong config.Errors
+	switch {
+	case errors.As(err, &wrong):
+		return &fault{err, "`cistern config` prints every key with its default", exitUsage}
+	case errors.Is(err, status.ErrNotRunning):
+		return &fault{err, "start one with `cistern run`, or say where it is with --data, --config or --socket", exitNotRunning}
+	}
+	return &fault{err: err, code: exitFailed}
+}
