@@ -1,0 +1,55 @@
+package segstore
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors of opening a store.
+var (
+	// ErrInUse says that another process has the store open.
+	ErrInUse = errors.New("the store is in use by another process")
+	// ErrForeign says that a file belongs to another store.
+	ErrForeign = errors.New("this segment belongs to another store")
+)
+
+// Errors of appending. Nothing was confirmed.
+var (
+	// ErrFull says that flash is full and what it holds may not be dropped.
+	ErrFull = errors.New("flash is full: nothing there may be dropped yet")
+	// ErrLatched says that a write or sync failed, and that nothing can be
+	// confirmed until the log's end was read back from the device.
+	ErrLatched = errors.New("the journal is latched after a failed write")
+	// ErrClosed says that the store is closing.
+	ErrClosed = errors.New("the store is closed")
+	// ErrTooLarge says that a batch fits no segment.
+	ErrTooLarge = errors.New("the batch is larger than a segment can hold")
+	// ErrWrongOffset says that a batch to be kept verbatim does not begin at
+	// the log's end.
+	ErrWrongOffset = errors.New("the batch does not begin at the log's end")
+)
+
+// ErrOffsetOutOfRange says that no record has (or no longer has) an offset.
+var ErrOffsetOutOfRange = errors.New("offset out of range")
+
+// ErrUnknownStream says that no such stream or partition exists.
+var ErrUnknownStream = errors.New("unknown stream or partition")
+
+// CorruptError names records that were confirmed and can't be read back.
+type CorruptError struct {
+	Stream      string
+	Partition   int32
+	FirstOffset int64 // what is missing
+	LastOffset  int64
+	Segment     uint64 // where it should be: segment ID, slot file and position
+	Slot        uint32
+	Position    int64
+	Cause       error
+}
+
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("%s/%d: records %d to %d can't be read (segment %d in %s at %d): %v",
+		e.Stream, e.Partition, e.FirstOffset, e.LastOffset, e.Segment, slotName(e.Slot), e.Position, e.Cause)
+}
+
+func (e *CorruptError) Unwrap() error { return e.Cause }

@@ -1,0 +1,304 @@
+package segstore
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"cistern/gossip/metadata"
+	"cistern/segstore/segment"
+	"cistern/segstore/vfs"
+
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+// OpenReport says what opening found and did.
+type OpenReport struct {
+	Segments int           // live ones
+	Scanned  int           // of these, read from front to back
+	Damaged  int           // places where flash lost what it had confirmed
+	Took     time.Duration // wall clock
+}
+
+// Opened returns what the last Open found.
+func (s *Store) Opened() OpenReport { return s.opened }
+
+// Names in a store's folder.
+const (
+	lockFile = "lock"
+	metaFile = "meta.db"
+)
+
+// Open opens the store in cfg.Dir, or makes one. After a crash it reads one
+// page of every sealed segment and scans the last segment of each lane; what a
+// power cut tore off there was never confirmed. It fails with ErrInUse when
+// another process has the store.
+func Open(cfg Config) (*Store, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	s := &Store{
+		cfg: cfg, fs: cfg.FS, log: cfg.Logger,
+		streams: map[string]metadata.StreamConfig{}, logs: map[metadata.PartitionID]*Log{}, refs: map[uint32]*Log{},
+		segments: map[uint64]*segmentInfo{}, order: make([][]uint64, len(metadata.Lanes)),
+		reclaim:  make(chan struct{}, 1),
+		monoBase: cfg.Clock.Mono(),
+	}
+	for i := range metadata.Lanes {
+		s.lanes = append(s.lanes, newLane(s, uint8(i)))
+	}
+	s.index = newIndexCache(s.loadIndex)
+	if err := s.open(); err != nil {
+		s.abandon()
+		return nil, fmt.Errorf("open store %s: %w", cfg.Dir, err)
+	}
+	s.opened.Segments, s.opened.Took = len(s.segments), time.Since(began)
+	for _, l := range s.lanes {
+		go l.run()
+	}
+	return s, nil
+}
+
+func (s *Store) open() error {
+	if err := s.fs.MkdirAll(s.cfg.segmentDir()); err != nil {
+		return err
+	}
+	var err error
+	if s.lock, err = s.fs.Lock(filepath.Join(s.cfg.Dir, lockFile)); err != nil {
+		if errors.Is(err, vfs.ErrLocked) {
+			return ErrInUse
+		}
+		return err
+	}
+	if s.meta, err = s.cfg.Meta(filepath.Join(s.cfg.Dir, metaFile)); err != nil {
+		return err
+	}
+	s.state = newState(s.meta)
+	if err := errors.Join(s.loadIdentity(), s.loadStreams(), s.loadEpochs(), s.state.loadMeta()); err != nil {
+		return err
+	}
+	return s.recover()
+}
+
+// abandon lets go of what a failed open took.
+func (s *Store) abandon() {
+	var closers []io.Closer
+	if s.lock != nil {
+		closers = append(closers, s.lock)
+	}
+	if s.meta != nil {
+		closers = append(closers, s.meta)
+	}
+	for _, l := range s.lanes {
+		if l.file != nil {
+			closers = append(closers, l.file)
+		}
+	}
+	for _, c := range closers {
+		c.Close()
+	}
+	if s.files != nil {
+		s.files.closeAll()
+	}
+}
+
+// loadIdentity reads or makes the store's ID, and begins a new incarnation.
+func (s *Store) loadIdentity() error {
+	found := map[string][]byte{}
+	if err := s.meta.Each(bucketStore, func(k string, v []byte) error {
+		found[k] = v
+		return nil
+	}); err != nil {
+		return err
+	}
+	if copy(s.id[:], found["id"]) == 0 {
+		if _, err := rand.Read(s.id[:]); err != nil {
+			return err
+		}
+	}
+	if b := found["incarnation"]; len(b) == 8 {
+		s.incarnation = binary.BigEndian.Uint64(b)
+	}
+	s.incarnation++
+	return s.meta.Put(KV{bucketStore, "id", s.id[:]},
+		KV{bucketStore, "incarnation", binary.BigEndian.AppendUint64(nil, s.incarnation)})
+}
+
+func (s *Store) loadStreams() error {
+	return s.meta.Each(bucketStreams, func(name string, v []byte) error {
+		var rec streamRecord
+		if err := msgpack.Unmarshal(v, &rec); err != nil {
+			return fmt.Errorf("metadata streams/%s: %w", name, err)
+		}
+		if err := rec.Config.Validate(); err != nil {
+			return fmt.Errorf("metadata streams/%s: %w", name, err)
+		}
+		s.adopt(rec)
+		return nil
+	})
+}
+
+func (s *Store) loadEpochs() error {
+	return s.meta.Each(bucketEpochs, func(key string, v []byte) error {
+		var stream string
+		var partition, epoch int32
+		parts := strings.Split(key, "/")
+		if len(parts) == 3 {
+			stream = parts[0]
+			_, err := fmt.Sscanf(parts[1]+" "+parts[2], "%d %d", &partition, &epoch)
+			if err == nil && len(v) == 8 {
+				if g := s.logs[metadata.PartitionID{Stream: stream, Partition: partition}]; g != nil {
+					g.epochs.assign(epoch, int64(binary.BigEndian.Uint64(v)))
+				}
+				return nil
+			}
+		}
+		return fmt.Errorf("metadata epochs/%s: not a partition's epoch", key)
+	})
+}
+
+// found is a slot as the first look at it says.
+type found struct {
+	slot    uint32
+	size    int64
+	id      uint64
+	first   uint64
+	last    uint64
+	age     int64
+	lane    uint8
+	sealed  bool
+	spare   bool  // never used
+	damaged error // neither header nor footer can be read
+}
+
+const openWorkers = 8 // small reads of slow cards overlap a little
+
+// recover takes stock of the slots and brings every lane to its end.
+func (s *Store) recover() error {
+	slots, err := s.look()
+	if err != nil {
+		return err
+	}
+	s.files = newFileCache(func(slot uint32) (vfs.File, error) { return s.fs.OpenRead(s.pool.path(slot)) })
+	byLane := make([][]found, len(s.lanes))
+	taken := map[uint32]found{}
+	for _, f := range slots {
+		taken[f.slot] = f
+		switch {
+		case f.spare && f.size == s.cfg.SegmentBytes:
+			s.pool.put(f.slot)
+		case f.spare:
+			s.pool.discard(f.slot, f.size)
+		case f.damaged != nil:
+			s.log.Error("a segment file can't be identified; it is left alone", "file", slotName(f.slot), "error", f.damaged)
+		case int(f.lane) >= len(s.lanes):
+			return fmt.Errorf("%s is of lane %d, this version knows %d lanes: it was written by a newer one", slotName(f.slot), f.lane, len(s.lanes))
+		default:
+			byLane[f.lane] = append(byLane[f.lane], f)
+			s.nextID = max(s.nextID, f.id)
+		}
+	}
+	for i, l := range s.lanes {
+		slices.SortFunc(byLane[i], func(a, b found) int { return cmp.Compare(a.id, b.id) })
+		if err := l.recover(byLane[i], taken); err != nil {
+			return fmt.Errorf("lane %s: %w", l.name(), err)
+		}
+	}
+	s.settleLogs()
+	return nil
+}
+
+// look reads the trailer or header of every segment file.
+func (s *Store) look() ([]found, error) {
+	dir := s.cfg.segmentDir()
+	names, err := s.fs.List(dir)
+	if err != nil {
+		return nil, err
+	}
+	s.pool = &pool{fs: s.fs, dir: dir, size: s.cfg.SegmentBytes}
+	var out []found
+	for _, name := range names {
+		if slot, ok := parseSlotName(name); ok {
+			out = append(out, found{slot: slot})
+			s.pool.nextSlot = max(s.pool.nextSlot, slot+1)
+		} else if strings.HasSuffix(name, tmpSuffix) { // being made when power went
+			if err := s.fs.Remove(filepath.Join(dir, name)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	errs := make([]error, openWorkers)
+	var wg sync.WaitGroup
+	for w := range openWorkers {
+		wg.Go(func() {
+			for i := w; i < len(out) && errs[w] == nil; i += openWorkers {
+				errs[w] = s.lookAt(&out[i])
+			}
+		})
+	}
+	wg.Wait()
+	for _, f := range out {
+		s.pool.total += f.size
+	}
+	if s.pool.maxBytes, err = s.maxBytes(s.pool.total); err != nil {
+		return nil, err
+	}
+	return out, errors.Join(errs...)
+}
+
+func (s *Store) lookAt(f *found) error {
+	file, err := s.fs.OpenRead(s.pool.path(f.slot))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if f.size, err = file.Size(); err != nil {
+		return err
+	}
+	if f.size < 2*segment.PageSize {
+		f.damaged = fmt.Errorf("the file has only %d bytes", f.size)
+		return nil
+	}
+	var tail [segment.TrailerLen]byte
+	if _, err := file.ReadAt(tail[:], f.size-int64(len(tail))); err != nil {
+		return err
+	}
+	if t, err := segment.ParseTrailer(tail[:]); err == nil {
+		f.id, f.first, f.last, f.age, f.lane, f.sealed = t.SegmentID, t.FirstSeq, t.LastSeq, t.AgeMillis, t.Lane, true
+		return nil
+	}
+	page := make([]byte, segment.PageSize)
+	if _, err := file.ReadAt(page, 0); err != nil {
+		return err
+	}
+	h, err := segment.ParseHeader(page)
+	switch {
+	case errors.Is(err, segment.ErrNotWritten) && allZero(page):
+		f.spare = true
+	case err != nil:
+		f.damaged = err
+	case h.Store != s.id:
+		return fmt.Errorf("%s: %w: move it away, or restore the metadata file it belongs to", slotName(f.slot), ErrForeign)
+	default:
+		f.id, f.first, f.lane = h.ID, h.FirstSeq, h.Lane
+	}
+	return nil
+}
+
+func allZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}

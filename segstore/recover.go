@@ -1,0 +1,398 @@
+package segstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"cistern/gossip/metadata"
+	"cistern/segstore/batch"
+	"cistern/segstore/segment"
+	"cistern/segstore/vfs"
+)
+
+// recover brings the lane to where its last confirmed commit left it. segs are
+// its segments, oldest first; taken says what every slot holds now.
+func (l *lane) recover(segs []found, taken map[uint32]found) error {
+	last, end, err := l.replayLast(segs, taken)
+	if err != nil || last < 0 {
+		l.seq = max(l.seq, 1)
+		return err
+	}
+	for i, f := range segs[:last] {
+		if err := l.adoptOlder(f, segs[i+1].first); err != nil {
+			return err
+		}
+	}
+	// Batches of the last segment come after the older ones in every log.
+	l.applyIndex(segs[last].id, l.holds)
+	seg := l.info(segs[last])
+	seg.lastSeq = l.seq - 1
+	l.store.addSegment(seg)
+	l.active = seg
+	if seg.sealed.Load() {
+		return nil
+	}
+	l.pos, l.slot = end, seg.slot
+	if l.file, err = l.store.fs.Open(l.store.pool.path(seg.slot)); err != nil {
+		return err
+	}
+	// What the scan accepted may still be in memory only: kill -9 between a
+	// write and its sync leaves it so. It must be on flash before it is served.
+	return l.file.Sync()
+}
+
+// replayLast finds the newest segment with a whole commit, and replays all its
+// frames. Newer ones were begun and never confirmed: their slots are spare.
+func (l *lane) replayLast(segs []found, taken map[uint32]found) (last int, end int64, err error) {
+	for last = len(segs) - 1; last >= 0; last-- {
+		r := replay{lane: l, ends: map[uint32]int64{}, index: segment.Index{}}
+		err := l.withSegment(segs[last], func(f vfs.File, h segment.Header) error {
+			end, err = segment.Scan(f, h, 0, r.commit, func(d *segment.Damage) { l.store.reportDamage(l, d) })
+			l.header = h
+			return err
+		})
+		l.store.opened.Scanned++
+		if err != nil {
+			return last, end, err
+		}
+		if r.commits > 0 {
+			l.holds, l.seq = r.index, r.lastSeq+1
+			_, l.batches = r.index.Counts()
+			l.store.ageBase = max(l.store.ageBase, r.age)
+			r.missing(taken)
+			return last, end, nil
+		}
+		if segs[last].sealed {
+			return last, end, fmt.Errorf("segment %d in %s is sealed, but none of its commits can be read", segs[last].id, slotName(segs[last].slot))
+		}
+		l.store.pool.put(segs[last].slot)
+	}
+	return -1, 0, nil
+}
+
+// adoptOlder takes in a segment by its footer; where a power cut lost the
+// footer, by a scan that ends where the next segment begins.
+func (l *lane) adoptOlder(f found, nextFirst uint64) error {
+	seg := l.info(f)
+	var x segment.Index
+	err := l.withFile(f.slot, func(file vfs.File) error {
+		footer, err := readFooter(file, f.size, false)
+		x = footer.Index
+		return err
+	})
+	if !f.sealed || err != nil {
+		if err != nil && f.sealed {
+			l.store.log.Warn("footer can't be read; scanning the segment", "lane", l.name(), "segment", f.id, "error", err)
+		}
+		if x, err = l.rebuildFooter(f, seg, nextFirst); err != nil {
+			return err
+		}
+	}
+	seg.sealed.Store(true)
+	l.store.addSegment(seg)
+	l.applyIndex(f.id, x)
+	return nil
+}
+
+// rebuildFooter scans a segment and writes the footer that is missing.
+func (l *lane) rebuildFooter(f found, seg *segmentInfo, nextFirst uint64) (segment.Index, error) {
+	l.store.opened.Scanned++
+	x, t, err := l.store.scanIndex(f.slot, f.size, nextFirst, func(d *segment.Damage) { l.store.reportDamage(l, d) })
+	if err != nil {
+		return nil, err
+	}
+	seg.lastSeq, seg.age = t.LastSeq, t.AgeMillis
+	file, err := l.store.fs.Open(l.store.pool.path(f.slot))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	b := segment.Footer{Trailer: t, Index: x}.AppendTo(nil)
+	_, err = file.WriteAt(b, f.size-int64(len(b)))
+	return x, err
+}
+
+// applyIndex tells every log what a segment holds of it, oldest segment first.
+func (l *lane) applyIndex(id uint64, x segment.Index) {
+	for ref, e := range x {
+		g := l.store.refs[ref]
+		if g == nil {
+			l.store.log.Error("a segment holds batches of a partition that nobody knows", "segment", id, "partition", ref)
+			continue
+		}
+		if e.TruncatedTo >= 0 {
+			end := g.end
+			g.cutBack(id, e.TruncatedTo)
+			g.end = end
+		}
+		if e.Bytes > 0 {
+			g.extend(id, e.Base)
+			g.bytes += e.Bytes
+		}
+	}
+}
+
+func (l *lane) info(f found) *segmentInfo {
+	seg := &segmentInfo{id: f.id, slot: f.slot, lane: f.lane, firstSeq: f.first, lastSeq: f.last, age: f.age, size: f.size}
+	seg.sealed.Store(f.sealed)
+	return seg
+}
+
+func (l *lane) withFile(slot uint32, fn func(vfs.File) error) error {
+	file, err := l.store.fs.OpenRead(l.store.pool.path(slot))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return fn(file)
+}
+
+func (l *lane) withSegment(f found, fn func(vfs.File, segment.Header) error) error {
+	return l.withFile(f.slot, func(file vfs.File) error {
+		h, err := readHeader(file, f.size)
+		if err != nil {
+			return fmt.Errorf("%s: %w", slotName(f.slot), err)
+		}
+		return fn(file, h)
+	})
+}
+
+func readHeader(f vfs.File, size int64) (segment.Header, error) {
+	page := make([]byte, segment.PageSize)
+	if _, err := f.ReadAt(page, 0); err != nil {
+		return segment.Header{}, err
+	}
+	h, err := segment.ParseHeader(page)
+	h.SizeBytes = uint32(min(int64(h.SizeBytes), size))
+	return h, err
+}
+
+// replay applies the frames of the last segment.
+type replay struct {
+	lane    *lane
+	commits int
+	lastSeq uint64
+	age     int64
+	index   segment.Index
+	ends    map[uint32]int64
+	live    []snapSegment
+}
+
+func (r *replay) commit(c segment.Commit) error {
+	r.commits++
+	r.lastSeq, r.age = c.Seq, c.AgeMillis
+	for _, f := range c.Frames {
+		if err := r.frame(f); err != nil {
+			return fmt.Errorf("commit %d, frame at %d: %w", c.Seq, f.Pos, err)
+		}
+	}
+	return nil
+}
+
+func (r *replay) frame(f segment.Frame) error {
+	s := r.lane.store
+	switch f.Type {
+	case segment.FrameSnapshot:
+		snap, err := parseSnapshot(f.Payload)
+		if err != nil {
+			return err
+		}
+		return r.snapshot(snap)
+	case segment.FrameState:
+		e, err := parseStateFrame(f.Payload)
+		if err != nil {
+			return err
+		}
+		s.state.load(e)
+	case segment.FrameBatch, segment.FrameTruncate:
+		g := s.refs[f.Partition]
+		if g == nil {
+			return fmt.Errorf("%s of partition %d, which nobody knows", f.Type, f.Partition)
+		}
+		end, err := indexFrame(r.index, f)
+		if err != nil {
+			return err
+		}
+		g.end = end
+	default:
+		return fmt.Errorf("%s is not known to this version: it was written by a newer one", f.Type)
+	}
+	return nil
+}
+
+// indexFrame notes a batch or truncation in x and returns the log's end.
+func indexFrame(x segment.Index, f segment.Frame) (end int64, err error) {
+	if f.Type == segment.FrameTruncate {
+		if len(f.Payload) != 8 {
+			return 0, fmt.Errorf("truncation has %d bytes, 8 expected", len(f.Payload))
+		}
+		end = int64(binary.BigEndian.Uint64(f.Payload))
+		x.Truncate(f.Partition, end)
+		return end, nil
+	}
+	h, err := batch.ParseHeader(f.Payload)
+	if err != nil {
+		return 0, err
+	}
+	x.Append(f.Partition, h.BaseOffset, h.NextOffset(), f.Pos, segment.FrameHeaderLen+len(f.Payload))
+	return h.NextOffset(), nil
+}
+
+func (r *replay) snapshot(snap snapshot) error {
+	s := r.lane.store
+	for _, e := range snap.State {
+		s.state.load(e)
+	}
+	for _, p := range snap.Partitions {
+		g := s.refs[p.Ref]
+		id := metadata.PartitionID{Stream: p.Stream, Partition: p.Partition}
+		if g == nil {
+			// The metadata file lost it; the journal remembers.
+			s.log.Warn("partition restored from the journal with default settings: the metadata file did not know it", "partition", id)
+			if err := s.restore(id, p.Ref, r.lane.index); err != nil {
+				return err
+			}
+			g = s.refs[p.Ref]
+		}
+		if g.id != id || g.lane != r.lane {
+			return fmt.Errorf("partition %d is %s in the metadata file and %s in the journal", p.Ref, g.id, id)
+		}
+		g.start, g.end = p.Start, p.End
+	}
+	r.live = snap.Live
+	return nil
+}
+
+// restore makes a stream or partition known again.
+func (s *Store) restore(id metadata.PartitionID, ref uint32, lane uint8) error {
+	c, ok := s.streams[id.Stream]
+	if !ok {
+		c = metadata.DefaultStreamConfig(id.Stream)
+		c.Lane = metadata.Lanes[lane]
+	}
+	c.Partitions = max(c.Partitions, id.Partition+1)
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	s.streams[id.Stream] = c
+	s.addLog(id, ref, lane)
+	return nil
+}
+
+// missing reports live segments whose slots hold nothing readable any more.
+func (r *replay) missing(taken map[uint32]found) {
+	for _, seg := range r.live {
+		if now := taken[seg.Slot]; now.id < seg.ID {
+			cause := now.damaged
+			if cause == nil {
+				cause = errors.New("the file is empty or gone")
+			}
+			r.lane.store.reportDamage(r.lane, &segment.Damage{SegmentID: seg.ID, To: r.lane.store.cfg.SegmentBytes, Cause: cause})
+		}
+	}
+}
+
+// settleLogs brings every log's bounds together after all lanes were read.
+func (s *Store) settleLogs() {
+	for _, g := range s.logs {
+		if b := s.state.Get(startKey(g.id)); len(b) == 8 {
+			g.start = max(g.start, int64(binary.BigEndian.Uint64(b)))
+		}
+		if b := s.state.Get(droppedKey(g.id)); len(b) == 8 {
+			g.dropped = int64(binary.BigEndian.Uint64(b))
+		}
+		first := g.end
+		if len(g.extents) > 0 {
+			first = min(first, g.extents[0].base)
+		}
+		g.start = min(max(g.start, first), g.end)
+		g.hw, g.next, g.drained = g.end, g.end, g.start
+		g.epochs.cut(g.end)
+		g.epochs.advance(g.start)
+		g.epoch = g.epochs.last() + 1
+	}
+}
+
+// scanIndex reads a whole segment to learn what it holds.
+func (s *Store) scanIndex(slot uint32, size int64, seqEnd uint64, damaged func(*segment.Damage)) (segment.Index, segment.Trailer, error) {
+	x := segment.Index{}
+	var t segment.Trailer
+	f, err := s.fs.OpenRead(s.pool.path(slot))
+	if err != nil {
+		return nil, t, err
+	}
+	defer f.Close()
+	h, err := readHeader(f, size)
+	if err != nil {
+		return nil, t, err
+	}
+	t.SegmentID, t.FirstSeq, t.LastSeq, t.Lane = h.ID, h.FirstSeq, h.FirstSeq, h.Lane
+	end, err := segment.Scan(f, h, seqEnd, func(c segment.Commit) error {
+		t.LastSeq, t.AgeMillis = c.Seq, c.AgeMillis
+		for _, fr := range c.Frames {
+			if fr.Type == segment.FrameBatch || fr.Type == segment.FrameTruncate {
+				if _, err := indexFrame(x, fr); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}, damaged)
+	t.Used = uint32(end)
+	return x, t, err
+}
+
+// loadIndex reads the footer of a sealed segment, or else the segment.
+func (s *Store) loadIndex(seg *segmentInfo) (segment.Index, error) {
+	var x segment.Index
+	err := s.files.with(seg.slot, func(f vfs.File) error {
+		footer, err := readFooter(f, seg.size, true)
+		if err == nil && footer.SegmentID != seg.id {
+			err = errRecycled
+		}
+		x = footer.Index
+		return err
+	})
+	if err == nil || s.segment(seg.id) == nil {
+		return x, err
+	}
+	x, t, err := s.scanIndex(seg.slot, seg.size, seg.lastSeq+1, func(*segment.Damage) {})
+	if err == nil && t.SegmentID != seg.id {
+		err = errRecycled
+	}
+	return x, err
+}
+
+// reportDamage says aloud, and for ever, that flash lost confirmed commits.
+func (s *Store) reportDamage(l *lane, d *segment.Damage) {
+	s.opened.Damaged++
+	s.stats.damaged.Add(1)
+	s.log.Error("flash lost confirmed commits", "lane", l.name(), "segment", d.SegmentID, "from", d.From, "to", d.To,
+		"firstCommit", d.FirstSeq, "lastCommit", d.LastSeq, "cause", d.Cause)
+	key := fmt.Sprintf("%s/%020d/%010d", l.name(), d.SegmentID, d.From)
+	if err := s.meta.Put(KV{bucketDamage, key, []byte(d.Error())}); err != nil {
+		s.log.Error("damage not noted in the metadata file", "error", err)
+	}
+}
+
+// Damage returns the places where flash lost confirmed commits, ever.
+func (s *Store) Damage() ([]string, error) {
+	var out []string
+	err := s.meta.Each(bucketDamage, func(_ string, v []byte) error {
+		out = append(out, string(v))
+		return nil
+	})
+	return slices.Clip(out), err
+}
+
+func (s *Store) newSegmentID() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nextID++
+	return s.nextID
+}
+
+func startKey(p metadata.PartitionID) string   { return "start/" + p.String() }
+func droppedKey(p metadata.PartitionID) string { return "dropped/" + p.String() }

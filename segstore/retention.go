@@ -1,0 +1,156 @@
+package segstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+	"time"
+
+	"cistern/gossip/metadata"
+	"cistern/segstore/segment"
+	"cistern/segstore/vfs"
+)
+
+// retentionInterval is how often Run looks for what has expired; a sealed
+// segment and a lack of room wake it sooner.
+const retentionInterval = 5 * time.Second
+
+// fullRetry is how long a search for room that found none is believed.
+const fullRetry = 200 * time.Millisecond
+
+// takeSlot returns a slot for a new segment of l: a spare or new one, else the
+// oldest segment that may give way, the least precious lane's first.
+func (s *Store) takeSlot(l *lane) (uint32, error) {
+	slot, err := s.pool.take()
+	if !errors.Is(err, ErrFull) {
+		return slot, err
+	}
+	s.reclaimMu.Lock()
+	defer s.reclaimMu.Unlock()
+	if l.full.Load() && s.cfg.Clock.Mono()-s.reclaimLast < fullRetry {
+		return 0, err
+	}
+	s.reclaimLast = s.cfg.Clock.Mono()
+	for _, may := range []func(*Log, metadata.StreamConfig, int64) bool{drainedBelow, mayDrop} {
+		for i := range slices.Backward(metadata.Lanes) {
+			if i < int(l.index) { // never from a lane more precious than ours
+				break
+			}
+			if s.freeFirst(uint8(i), may) {
+				return s.pool.take()
+			}
+		}
+	}
+	return 0, err
+}
+
+// drainedBelow: the centre has it. mayDrop: the stream's policy gives it up.
+func drainedBelow(g *Log, _ metadata.StreamConfig, next int64) bool { return g.Drained() >= next }
+
+func mayDrop(g *Log, c metadata.StreamConfig, next int64) bool {
+	return c.WhenFull == metadata.DropOldest || drainedBelow(g, c, next)
+}
+
+// freeFirst frees the oldest segment of a lane whose every batch may go.
+func (s *Store) freeFirst(lane uint8, may func(*Log, metadata.StreamConfig, int64) bool) bool {
+	for seg := s.segmentFrom(lane, 0); seg != nil && seg.sealed.Load(); seg = s.segmentFrom(lane, seg.id+1) {
+		if s.free(seg, may) {
+			return true
+		}
+	}
+	return false
+}
+
+// retain frees, from the oldest on, the segments in which everything expired.
+func (s *Store) retain() {
+	s.reclaimMu.Lock()
+	defer s.reclaimMu.Unlock()
+	now := s.age()
+	for i := range s.lanes {
+		for {
+			seg := s.segmentFrom(uint8(i), 0)
+			if seg == nil || !seg.sealed.Load() || !s.free(seg, s.expired(now-seg.age)) {
+				break
+			}
+		}
+	}
+}
+
+// expired says what retention allows to go of a segment of this age, in ms.
+func (s *Store) expired(age int64) func(*Log, metadata.StreamConfig, int64) bool {
+	return func(g *Log, c metadata.StreamConfig, next int64) bool {
+		old := c.RetentionTime > 0 && age > c.RetentionTime.Milliseconds()
+		large := c.RetentionBytes > 0 && s.streamBytes(c) > c.RetentionBytes
+		return (old || large) && (c.DropUndrained || g.Drained() >= next)
+	}
+}
+
+func (s *Store) streamBytes(c metadata.StreamConfig) (sum int64) {
+	for p := range c.Partitions {
+		if g := s.Log(metadata.PartitionID{Stream: c.Name, Partition: p}); g != nil {
+			sum += g.Bytes()
+		}
+	}
+	return sum
+}
+
+// free recycles a sealed segment if all of it is below its logs' starts or may
+// go. What goes undrained is counted and said.
+func (s *Store) free(seg *segmentInfo, may func(*Log, metadata.StreamConfig, int64) bool) bool {
+	x, err := s.summary(seg)
+	if err != nil {
+		s.log.Error("segment can't be freed: its footer can't be read", "segment", seg.id, "error", err)
+		return false
+	}
+	for ref, e := range x {
+		g := s.logByRef(ref)
+		c, _ := s.Stream(g.id.Stream)
+		if e.Bytes > 0 && e.Next > g.StartOffset() && !may(g, c, e.Next) {
+			return false
+		}
+	}
+	for ref, e := range x {
+		if e.Bytes > 0 {
+			s.giveUp(s.logByRef(ref), e)
+		}
+	}
+	s.removeSegment(seg)
+	s.index.drop(seg.id)
+	s.files.forget(seg.slot)
+	if seg.size != s.cfg.SegmentBytes {
+		// Made when segments had another size: not used again.
+		s.pool.discard(seg.slot, seg.size)
+		return true
+	}
+	s.pool.put(seg.slot)
+	return true
+}
+
+// giveUp moves a log's start behind what a freed segment held.
+func (s *Store) giveUp(g *Log, e *segment.PartitionIndex) {
+	before := g.Dropped()
+	g.advanceStart(min(e.Next, g.EndOffset()), e.Bytes)
+	s.state.Put(startKey(g.id), binary.BigEndian.AppendUint64(nil, uint64(g.StartOffset())))
+	if lost := g.Dropped() - before; lost > 0 {
+		s.state.Put(droppedKey(g.id), binary.BigEndian.AppendUint64(nil, uint64(g.Dropped())))
+		s.log.Warn("records dropped before they were drained, as their stream is configured",
+			"partition", g.id, "records", lost, "logStart", g.StartOffset(), "droppedEver", g.Dropped())
+	}
+}
+
+// summary returns what a sealed segment holds, without batch references.
+func (s *Store) summary(seg *segmentInfo) (segment.Index, error) {
+	if x, ok := s.index.peek(seg.id); ok {
+		return x, nil
+	}
+	var x segment.Index
+	err := s.files.with(seg.slot, func(f vfs.File) error {
+		footer, err := readFooter(f, seg.size, false)
+		x = footer.Index
+		return err
+	})
+	if err != nil {
+		return s.index.get(seg)
+	}
+	return x, nil
+}
