@@ -3,7 +3,6 @@ package rig
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -134,12 +133,4 @@ func DeviceCounters(device string) (Counters, error) {
 		}
 	}
 	return Counters{BytesRead: n[2] * sector, Writes: n[4], BytesWritten: n[6] * sector, Flushes: n[15]}, nil
-}
-
-func command(name string, args ...string) (string, error) {
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
-	}
-	return string(out), nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 )
@@ -88,6 +89,15 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Output returns the end of what the process has said.
 func (p *Process) Output() string { return p.output.String() }
+
+// command runs a program to its end and returns what it printed.
+func command(name string, args ...string) (string, error) {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return string(out), nil
+}
 
 // tail is a writer that remembers the last max bytes.
 type tail struct {

@@ -1,0 +1,143 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"cistern/agent/status"
+)
+
+// readyTimeout is for a gateway that has to open a store on a busy machine.
+const readyTimeout = 30 * time.Second
+
+// Gateway is a cistern that can be started, killed and started again, with its
+// own folder and an address that stays.
+type Gateway struct {
+	Address string // where devices connect
+	Dir     string // its folder: configuration, socket, data
+
+	binary  string
+	process *Process
+	client  *status.Client
+}
+
+// NewGateway writes the configuration of a gateway into dir, which should have
+// a short name: a unix socket's path may have 107 bytes. uplink is where it
+// finds Kafka, empty for none; more is TOML that goes below.
+func NewGateway(binary, dir, uplink, more string) (*Gateway, error) {
+	address, err := FreeAddress()
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{Address: address, Dir: dir, binary: binary}
+	g.client = status.NewClient(g.socket())
+	var c strings.Builder
+	fmt.Fprintf(&c, "[gateway]\nname = \"rig\"\ndata = %q\n\n", g.Data())
+	fmt.Fprintf(&c, "[[mqtt.listener]]\naddress = %q\nanonymous = true\n\n", address)
+	fmt.Fprintf(&c, "[status]\nsocket = %q\n\n", g.socket())
+	if uplink != "" {
+		fmt.Fprintf(&c, "[uplink.kafka]\nbrokers = [%q]\ncreate_topics = true\n\n", uplink)
+	}
+	c.WriteString(more)
+	return g, os.WriteFile(g.config(), []byte(c.String()), 0o644)
+}
+
+// Data is the gateway's data folder.
+func (g *Gateway) Data() string { return filepath.Join(g.Dir, "data") }
+
+func (g *Gateway) socket() string { return filepath.Join(g.Dir, "s") }
+func (g *Gateway) config() string { return filepath.Join(g.Dir, "cistern.toml") }
+
+// Start runs the gateway and returns when it answers.
+func (g *Gateway) Start(ctx context.Context) error {
+	p, err := Start(nil, g.binary, "run", "--config", g.config())
+	if err != nil {
+		return err
+	}
+	g.process = p
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	for {
+		if _, err = g.Status(ctx); err == nil {
+			return nil
+		}
+		select {
+		case <-p.Exited():
+			return fmt.Errorf("the gateway ended while starting: %w\n%s", p.err, p.Output())
+		case <-ctx.Done():
+			p.Kill()
+			return fmt.Errorf("the gateway does not answer: %w\n%s", err, p.Output())
+		case <-time.After(2 * time.Millisecond): // another process: nothing to wait on
+		}
+	}
+}
+
+// Kill is kill -9.
+func (g *Gateway) Kill() {
+	if g.process != nil {
+		g.process.Kill()
+	}
+}
+
+// Terminate is what systemd does to stop it; the error carries its last words.
+func (g *Gateway) Terminate() error { return g.process.Stop(syscall.SIGTERM) }
+
+// Process is the running gateway.
+func (g *Gateway) Process() *Process { return g.process }
+
+// Status asks the gateway how it is.
+func (g *Gateway) Status(ctx context.Context) (*status.Document, error) { return g.client.Status(ctx) }
+
+// Run runs another command of the program on this gateway's configuration, like
+// "check", and returns what it printed.
+func (g *Gateway) Run(args ...string) (string, error) {
+	return command(g.binary, append(args, "--config", g.config())...)
+}
+
+// AwaitDrained returns when nothing waits for the uplink any more. progress,
+// when not nil, is shown every status on the way.
+func (g *Gateway) AwaitDrained(ctx context.Context, progress func(*status.Document)) error {
+	var last *status.Document
+	for {
+		d, err := g.Status(ctx)
+		if err == nil {
+			last = d
+			if progress != nil {
+				progress(d)
+			}
+			if d.BacklogTotal().Records == 0 {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the backlog is not drained: %w; last status: %s", ctx.Err(), brief(last))
+		case <-g.process.Exited():
+			return errors.New("the gateway ended while draining:\n" + g.process.Output())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// brief is what a reader of a failed test wants to know of a status.
+func brief(d *status.Document) string {
+	if d == nil {
+		return "none"
+	}
+	b := fmt.Sprintf("backlog %d records, uplink %s %s", d.BacklogTotal().Records, d.Uplink.State, d.Uplink.Error)
+	for _, h := range d.Health {
+		b += fmt.Sprintf("; %s: %s", h.Code, h.Detail)
+	}
+	for _, s := range d.Streams {
+		for _, p := range s.Partitions {
+			b += fmt.Sprintf("; %s/%d: %d drained of %d, %s %s", s.Name, p.Partition, p.Drained, p.HighWatermark, p.Drain, p.Error)
+		}
+	}
+	return b
+}
