@@ -107,6 +107,27 @@ func (g *Log) SetDrained(offset int64) {
 	}
 }
 
+// Condition says whether the log takes batches now. It may have changed by the
+// time one is submitted.
+type Condition int
+
+const (
+	Ready   Condition = iota
+	Full              // no room was found, and nothing has been freed since
+	Latched           // after a failed write
+)
+
+// Condition of the log's lane.
+func (g *Log) Condition() Condition {
+	switch {
+	case g.lane.isLatched.Load():
+		return Latched
+	case g.lane.full.Load():
+		return Full
+	}
+	return Ready
+}
+
 // Watch returns a channel that gets a value after the high watermark moved
 // (several moves may give one), and a function that ends it.
 func (g *Log) Watch() (<-chan struct{}, func()) {

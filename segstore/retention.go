@@ -76,6 +76,23 @@ func (s *Store) retain() {
 	}
 }
 
+// reopenLanes looks for room for lanes that found none: as long as they are
+// full nobody appends, so nobody else would look.
+func (s *Store) reopenLanes() {
+	for _, l := range s.lanes {
+		if !l.full.Load() {
+			continue
+		}
+		s.reclaimMu.Lock()
+		s.reclaimLast = s.cfg.Clock.Mono() - fullRetry
+		s.reclaimMu.Unlock()
+		if slot, err := s.takeSlot(l); err == nil {
+			s.pool.put(slot)
+			l.full.Store(false)
+		}
+	}
+}
+
 // expired says what retention allows to go of a segment of this age, in ms.
 func (s *Store) expired(age int64) func(*Log, metadata.StreamConfig, int64) bool {
 	return func(g *Log, c metadata.StreamConfig, next int64) bool {

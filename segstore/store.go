@@ -219,6 +219,7 @@ func (s *Store) Run(ctx context.Context) error {
 			l.heal()
 		}
 		s.retain()
+		s.reopenLanes()
 		select {
 		case <-ctx.Done():
 			return nil

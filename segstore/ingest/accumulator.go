@@ -1,0 +1,157 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"cistern/gossip/metadata"
+	"cistern/segstore"
+	"cistern/segstore/batch"
+)
+
+// Limits of what waits in memory.
+const (
+	PendingBytesDefault = 8 << 20 // of one lane, uncompressed; Append blocks above it
+	outstandingMax      = 2       // commits of one lane that are built, written or answered
+)
+
+// Config of an Accumulator.
+type Config struct {
+	Store *segstore.Store
+
+	// PendingBytesMax bounds the records of one lane that wait for a commit
+	// or its answer; 0 is PendingBytesDefault. Append blocks above it.
+	PendingBytesMax int
+
+	// DailyWriteBudget is what streams with commit_window = "auto" may write
+	// to flash in a day, in bytes; 0 is no limit, and a window of 0.
+	DailyWriteBudget int64
+
+	Logger *slog.Logger
+}
+
+// Accumulator collects records for every partition of one store.
+type Accumulator struct {
+	cfg    Config
+	budget *budget
+
+	mu         sync.RWMutex
+	partitions map[metadata.PartitionID]*partition
+	pumps      map[string]*pump // by lane
+	stopped    bool
+	wg         sync.WaitGroup
+}
+
+// partition is where records of one partition collect. Its fields below log
+// belong to the pump's lock.
+type partition struct {
+	log    *segstore.Log
+	pump   *pump
+	config metadata.StreamConfig
+	open   *part // what the next record joins, nil when nothing waits
+}
+
+// New returns an Accumulator; it works until Close.
+func New(cfg Config) *Accumulator {
+	if cfg.PendingBytesMax == 0 {
+		cfg.PendingBytesMax = PendingBytesDefault
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Accumulator{
+		cfg:        cfg,
+		budget:     newBudget(cfg.DailyWriteBudget, cfg.Store.Stats),
+		partitions: map[metadata.PartitionID]*partition{},
+		pumps:      map[string]*pump{},
+	}
+}
+
+// Append takes a record for partition p; c.Complete(seq, …) follows when it is
+// durable or can't be. A nil c is told nothing. The record and its slices may
+// be reused at once.
+//
+// It blocks while PendingBytesMax are waiting, until there is room or ctx ends.
+// An error (ErrFull, ErrTooLarge, ErrUnavailable, ErrUnknownPartition, or ctx's)
+// means the record was not taken.
+func (a *Accumulator) Append(ctx context.Context, p metadata.PartitionID, r *batch.Record, c Completion, seq uint64) error {
+	part, err := a.partition(p)
+	if err != nil {
+		return err
+	}
+	switch part.log.Condition() {
+	case segstore.Full:
+		return fmt.Errorf("%s: %w", p, ErrFull)
+	case segstore.Latched:
+		return fmt.Errorf("%s: %w", p, ErrUnavailable)
+	}
+	return part.pump.append(ctx, part, r, c, seq)
+}
+
+func (a *Accumulator) partition(id metadata.PartitionID) (*partition, error) {
+	a.mu.RLock()
+	p, stopped := a.partitions[id], a.stopped
+	a.mu.RUnlock()
+	if stopped {
+		return nil, ErrUnavailable
+	}
+	if p != nil {
+		return p, nil
+	}
+	return a.addPartition(id)
+}
+
+func (a *Accumulator) addPartition(id metadata.PartitionID) (*partition, error) {
+	log := a.cfg.Store.Log(id)
+	config, ok := a.cfg.Store.Stream(id.Stream)
+	if log == nil || !ok {
+		return nil, fmt.Errorf("%s: %w", id, ErrUnknownPartition)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopped {
+		return nil, ErrUnavailable
+	}
+	if p := a.partitions[id]; p != nil {
+		return p, nil
+	}
+	u := a.pumps[config.Lane]
+	if u == nil {
+		u = newPump(a)
+		a.pumps[config.Lane] = u
+		a.wg.Add(2)
+		go u.seal()
+		go u.finish()
+	}
+	p := &partition{log: log, pump: u, config: config}
+	a.partitions[id] = p
+	return p, nil
+}
+
+// Close commits what waits, answers it, and returns when all goroutines have.
+// Appends after it fail with ErrUnavailable.
+func (a *Accumulator) Close() {
+	a.mu.Lock()
+	a.stopped = true
+	for _, u := range a.pumps {
+		u.stop()
+	}
+	a.mu.Unlock()
+	a.wg.Wait()
+}
+
+// cause translates the journal's refusals into ours.
+func cause(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, segstore.ErrFull):
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	case errors.Is(err, segstore.ErrTooLarge), errors.Is(err, batch.ErrTooLarge):
+		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}

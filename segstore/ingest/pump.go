@@ -1,0 +1,321 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"cistern/gossip/metadata"
+	"cistern/segstore"
+	"cistern/segstore/batch"
+)
+
+// pump moves the records of one lane: Append fills parts, the sealer builds
+// them into a group when it is time, the finisher answers when the journal has
+// it on flash.
+//
+// The next group is sealed when the one before was answered, so that all who
+// publish again at once come into one commit; or while that one is still being
+// written, once commit_bytes wait.
+type pump struct {
+	acc *Accumulator
+
+	mu          sync.Mutex
+	waiting     []*part   // open or full, in order of their first record
+	deadline    time.Time // when the first of them has waited long enough
+	bytes       int       // in waiting
+	commitBytes int       // the smallest commit_bytes among them
+	held        int       // in waiting and in outstanding groups
+	outstanding int       // groups
+	room        chan struct{}
+	stopped     bool
+	freeParts   []*part
+	freeGroups  []*group
+
+	wake chan struct{} // the sealer has something to look at
+	done chan *group   // from the journal to the finisher
+}
+
+// part is a batch being collected, and who waits for it.
+type part struct {
+	partition *partition
+	builder   *batch.Builder
+	waiters   []waiter
+	data      []byte // the finished batch; the buffer is used again
+	bytes     int
+}
+
+type waiter struct {
+	c   Completion
+	seq uint64
+}
+
+// group is a part of a lane's commit: one batch for each partition that had
+// records waiting.
+type group struct {
+	segstore.Group
+	parts []*part
+	bytes int
+	flush []Completion
+}
+
+const (
+	freePartsMax  = 64       // kept for use again
+	partDataKeep  = 64 << 10 // a finished batch's buffer above this is let go
+	waitersKeep   = 4096     // likewise
+	partsGroupMax = 1024     // batches of one group
+)
+
+func newPump(a *Accumulator) *pump {
+	return &pump{acc: a, room: make(chan struct{}), wake: make(chan struct{}, 1), done: make(chan *group, outstandingMax)}
+}
+
+func (u *pump) append(ctx context.Context, p *partition, r *batch.Record, c Completion, seq uint64) error {
+	u.mu.Lock()
+	for u.held >= u.acc.cfg.PendingBytesMax && !u.stopped {
+		room := u.room
+		u.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		u.mu.Lock()
+	}
+	defer u.mu.Unlock()
+	if u.stopped {
+		return ErrUnavailable
+	}
+	if p.open == nil {
+		u.begin(p)
+	}
+	before := p.open.builder.Size()
+	full, err := p.open.builder.Append(r)
+	if full {
+		u.begin(p)
+		before = p.open.builder.Size()
+		_, err = p.open.builder.Append(r)
+	}
+	if err != nil {
+		u.undo(p)
+		return fmt.Errorf("%s: %w", p.log.Partition(), cause(err))
+	}
+	o := p.open
+	o.waiters = append(o.waiters, waiter{c, seq})
+	size := o.builder.Size() - before
+	o.bytes += size
+	u.bytes += size
+	u.held += size
+	if len(u.waiting) == 1 && len(o.waiters) == 1 || u.bytes >= u.commitBytes {
+		u.poke()
+	}
+	return nil
+}
+
+// begin opens a new part for p behind all that wait.
+func (u *pump) begin(p *partition) {
+	var o *part
+	if n := len(u.freeParts); n > 0 {
+		o, u.freeParts = u.freeParts[n-1], u.freeParts[:n-1]
+	} else {
+		o = &part{}
+	}
+	if o.partition == nil || o.partition.config.Codec != p.config.Codec {
+		o.builder = batch.NewBuilder(p.config.Codec)
+	}
+	o.partition = p
+	p.open = o
+	deadline := time.Now().Add(u.window(p))
+	if len(u.waiting) == 0 || deadline.Before(u.deadline) {
+		u.deadline = deadline
+		u.poke()
+	}
+	if len(u.waiting) == 0 || p.config.CommitBytes < u.commitBytes {
+		u.commitBytes = p.config.CommitBytes
+	}
+	u.waiting = append(u.waiting, o)
+}
+
+// undo takes back a part that begin opened for a record that fits nowhere.
+func (u *pump) undo(p *partition) {
+	if p.open.builder.Count() == 0 {
+		u.waiting = u.waiting[:len(u.waiting)-1]
+		u.release(p.open)
+		p.open = nil
+	}
+}
+
+func (u *pump) window(p *partition) time.Duration {
+	if p.config.CommitWindow == metadata.WindowAuto {
+		return u.acc.budget.window(p.config.CommitLatencyMax)
+	}
+	return p.config.CommitWindow
+}
+
+func (u *pump) poke() {
+	select {
+	case u.wake <- struct{}{}:
+	default:
+	}
+}
+
+// seal builds groups as they fall due and submits them, until stop.
+func (u *pump) seal() {
+	defer u.acc.wg.Done()
+	defer close(u.done)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		g, wait, stop := u.due()
+		switch {
+		case g != nil:
+			u.build(g)
+			u.acc.cfg.Store.Submit(&g.Group)
+		case stop:
+			return
+		default:
+			timer.Reset(wait)
+			select {
+			case <-u.wake:
+			case <-timer.C:
+			}
+		}
+	}
+}
+
+// idleWait is how long the sealer sleeps when nothing waits; it is woken.
+const idleWait = time.Hour
+
+// due returns the group to build now; else how long to wait for one, or that
+// there will be none.
+func (u *pump) due() (g *group, wait time.Duration, stop bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.waiting) == 0 {
+		return nil, idleWait, u.stopped && u.outstanding == 0
+	}
+	enough := u.bytes >= u.commitBytes
+	switch {
+	case u.outstanding >= outstandingMax, u.outstanding > 0 && !enough:
+		return nil, idleWait, false // the finisher wakes us
+	case !enough && !u.stopped:
+		if wait = time.Until(u.deadline); wait > 0 {
+			return nil, wait, false
+		}
+	}
+	return u.collect(), 0, false
+}
+
+// collect takes what waits, in order, as far as one group goes.
+func (u *pump) collect() *group {
+	var g *group
+	if n := len(u.freeGroups); n > 0 {
+		g, u.freeGroups = u.freeGroups[n-1], u.freeGroups[:n-1]
+	} else {
+		g = &group{}
+		g.Done = func(*segstore.Group) { u.done <- g }
+	}
+	n := min(len(u.waiting), partsGroupMax)
+	g.parts = append(g.parts[:0], u.waiting[:n]...)
+	u.waiting = append(u.waiting[:0], u.waiting[n:]...)
+	g.bytes = 0
+	for _, o := range g.parts {
+		g.bytes += o.bytes
+		if o.partition.open == o {
+			o.partition.open = nil
+		}
+	}
+	u.bytes -= g.bytes
+	u.outstanding++
+	return g
+}
+
+// build compresses the batches of a group. A batch that can't be built fails
+// alone.
+func (u *pump) build(g *group) {
+	g.Entries = g.Entries[:0]
+	for _, o := range g.parts {
+		var err error
+		if o.data, err = o.builder.AppendTo(o.data[:0], batch.NoProducer); err != nil {
+			u.acc.cfg.Logger.Error("batch can't be built", "partition", o.partition.log.Partition(), "error", err)
+			o.data = o.data[:0]
+		}
+		g.Entries = append(g.Entries, segstore.Entry{Log: o.partition.log, Batch: o.data})
+	}
+}
+
+// finish answers the groups that the journal is done with, in order.
+func (u *pump) finish() {
+	defer u.acc.wg.Done()
+	for g := range u.done {
+		for i, o := range g.parts {
+			u.complete(g, o, &g.Entries[i])
+		}
+		for i, c := range g.flush {
+			c.Flush()
+			g.flush[i] = nil
+		}
+		g.flush = g.flush[:0]
+		u.finished(g)
+	}
+}
+
+func (u *pump) complete(g *group, o *part, e *segstore.Entry) {
+	err := cause(e.Err)
+	for i, w := range o.waiters {
+		if w.c != nil && w.c.Complete(w.seq, e.BaseOffset+int64(i), err) {
+			g.flush = append(g.flush, w.c)
+		}
+	}
+	if err != nil && !errors.Is(err, ErrFull) {
+		u.acc.cfg.Logger.Error("records not stored", "partition", o.partition.log.Partition(), "records", len(o.waiters), "error", err)
+	}
+}
+
+// finished gives the group's memory back and lets who waited for room go on.
+func (u *pump) finished(g *group) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	full := u.held >= u.acc.cfg.PendingBytesMax
+	u.held -= g.bytes
+	u.outstanding--
+	for _, o := range g.parts {
+		u.release(o)
+	}
+	clear(g.parts)
+	clear(g.Entries)
+	if len(u.freeGroups) < outstandingMax {
+		u.freeGroups = append(u.freeGroups, g)
+	}
+	if full {
+		close(u.room)
+		u.room = make(chan struct{})
+	}
+	u.poke()
+}
+
+func (u *pump) release(o *part) {
+	o.builder.Reset()
+	clear(o.waiters)
+	o.waiters, o.bytes = o.waiters[:0], 0
+	if cap(o.data) > partDataKeep {
+		o.data = nil
+	}
+	if cap(o.waiters) > waitersKeep {
+		o.waiters = nil
+	}
+	if len(u.freeParts) < freePartsMax {
+		u.freeParts = append(u.freeParts, o)
+	}
+}
+
+func (u *pump) stop() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.stopped = true
+	close(u.room)
+	u.room = make(chan struct{})
+	u.poke()
+}
