@@ -35,20 +35,20 @@ type Storage struct {
 
 // MQTT is how devices hand over messages.
 type MQTT struct {
-	Listeners []Listener
-	Routes    []Route
-	Sources   []Source
-}
-
-// Listener is one address where devices connect.
-type Listener struct {
-	Address        string
-	Anonymous      bool
-	PasswordFile   string
+	PasswordFile   string // users of all listeners; "" is no users
 	ConnectionsMax int
 	PacketBytesMax int
 	ReceiveMaximum int
 	ConnectTimeout time.Duration
+	Listeners      []Listener
+	Routes         []Route
+	Sources        []Source
+}
+
+// Listener is one address where devices connect.
+type Listener struct {
+	Address   string
+	Anonymous bool // clients need no user on an address that others can reach
 }
 
 // Route sends the topics that match a filter to a stream. The first match wins.
@@ -143,6 +143,12 @@ func Default() Config {
 	c := Config{
 		Gateway: Gateway{Site: siteDefault, Data: dataDefault, MemoryLimit: memoryLimitDefault},
 		Storage: Storage{SegmentBytes: segmentBytesDefault},
+		MQTT: MQTT{
+			ConnectionsMax: 1000,
+			PacketBytesMax: 256 << 10,
+			ReceiveMaximum: 256,
+			ConnectTimeout: 5 * time.Second,
+		},
 		Uplink: Uplink{Kafka: Kafka{
 			Topic:        topicDefault,
 			Mode:         "sequence",
@@ -158,8 +164,7 @@ func Default() Config {
 // fill adds what a gateway can't do without: a stream, a listener, a route.
 func (c *Config) fill() {
 	if len(c.MQTT.Listeners) == 0 {
-		c.MQTT.Listeners = []Listener{defaultListener()}
-		c.MQTT.Listeners[0].Anonymous = true
+		c.MQTT.Listeners = []Listener{{Address: listenDefault}}
 	}
 	if len(c.MQTT.Routes) == 0 {
 		c.MQTT.Routes = []Route{{Filter: "#", Stream: metadata.DefaultStream}}
@@ -168,16 +173,6 @@ func (c *Config) fill() {
 		if _, ok := c.Stream(r.Stream); !ok && r.Stream == metadata.DefaultStream {
 			c.Streams = append(c.Streams, metadata.DefaultStreamConfig(r.Stream))
 		}
-	}
-}
-
-func defaultListener() Listener {
-	return Listener{
-		Address:        listenDefault,
-		ConnectionsMax: 1000,
-		PacketBytesMax: 256 << 10,
-		ReceiveMaximum: 100,
-		ConnectTimeout: 5 * time.Second,
 	}
 }
 

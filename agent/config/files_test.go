@@ -17,7 +17,7 @@ func write(t *testing.T, path, text string, mode os.FileMode) {
 	}
 }
 
-const withUsers = "[gateway]\ndata = 'd'\n[[mqtt.listener]]\naddress = '0.0.0.0:1883'\npassword_file = 'users'\n"
+const withUsers = "[gateway]\ndata = 'd'\n[mqtt]\n\npassword_file = 'users'\n[[mqtt.listener]]\naddress = '0.0.0.0:1883'\n"
 
 func TestLoadResolvesPaths(t *testing.T) {
 	dir := t.TempDir()
@@ -28,7 +28,7 @@ func TestLoadResolvesPaths(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Gateway.Data != filepath.Join(dir, "d") || c.MQTT.Listeners[0].PasswordFile != filepath.Join(dir, "users") {
+	if c.Gateway.Data != filepath.Join(dir, "d") || c.MQTT.PasswordFile != filepath.Join(dir, "users") {
 		t.Errorf("%+v", c)
 	}
 }
@@ -48,7 +48,7 @@ func TestSecretsMustBePrivate(t *testing.T) {
 		if want == "" && err != nil {
 			t.Errorf("%04o: %v", mode, err)
 		}
-		if want != "" && (err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "c.toml:5:1: mqtt.listener[0].password_file")) {
+		if want != "" && (err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "c.toml:5:1: mqtt.password_file")) {
 			t.Errorf("%04o: got %v", mode, err)
 		}
 		os.Remove(users)

@@ -20,46 +20,45 @@ func readMQTT(t *table, m *MQTT) {
 	if t.has("route") {
 		m.Routes = nil
 	}
-	t.each("listener", func(t *table) { m.Listeners = append(m.Listeners, readListener(t)) })
+	t.text("password_file", &m.PasswordFile)
+	t.inlineSecret("password")
+	t.integer("connections_max", &m.ConnectionsMax, 1, 100_000)
+	packet := int64(m.PacketBytesMax)
+	t.size("packet_bytes_max", &packet, 128, packetBytesMax)
+	m.PacketBytesMax = int(packet)
+	t.integer("receive_maximum", &m.ReceiveMaximum, 1, 65535)
+	t.duration("connect_timeout", &m.ConnectTimeout, 100*time.Millisecond, time.Minute)
+	t.each("listener", func(t *table) { m.Listeners = append(m.Listeners, readListener(t, m.PasswordFile != "")) })
 	t.each("route", func(t *table) { m.Routes = append(m.Routes, readRoute(t)) })
 	t.each("source", func(t *table) { m.Sources = append(m.Sources, readSource(t)) })
 	t.done()
 }
 
-func readListener(t *table) Listener {
-	l := defaultListener()
+// packetBytesMax leaves room for a key and headers in one batch.
+const packetBytesMax = 900_000
+
+func readListener(t *table, users bool) Listener {
+	l := Listener{Address: listenDefault}
 	t.text("address", &l.Address)
-	t.text("password_file", &l.PasswordFile)
-	l.Anonymous = l.PasswordFile == "" && isLoopback(l.Address)
 	t.flag("anonymous", &l.Anonymous)
-	t.integer("connections_max", &l.ConnectionsMax, 1, 100_000)
-	packet := int64(l.PacketBytesMax)
-	t.size("packet_bytes_max", &packet, 128, metadata.BatchBytesMax)
-	l.PacketBytesMax = int(packet)
-	t.integer("receive_maximum", &l.ReceiveMaximum, 1, 65535)
-	t.duration("connect_timeout", &l.ConnectTimeout, 100*time.Millisecond, time.Minute)
-	t.inlineSecret("password")
 	if err := checkHostPort(l.Address); err != nil {
 		t.fail("address", "addresses look like \"0.0.0.0:1883\"", "%s", err)
-	} else if !l.Anonymous && l.PasswordFile == "" {
+	} else if !l.Anonymous && !users && !l.Loopback() {
 		t.doc.fail(t.path, "make a user with `cistern user add NAME --file users`",
-			"%s can be reached by others: it needs password_file, or anonymous = true if everybody may publish", l.Address)
+			"%s can be reached by others: it needs users (password_file in [mqtt]), or anonymous = true if everybody may publish", l.Address)
 	}
 	return l
 }
 
-// isLoopback says whether only this machine can reach the address.
-func isLoopback(address string) bool {
-	host, _, err := net.SplitHostPort(address)
+// Loopback says whether only this machine can reach the listener.
+func (l Listener) Loopback() bool {
+	host, _, err := net.SplitHostPort(l.Address)
 	if err != nil {
 		return false
 	}
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
-
-// Loopback says whether only this machine can reach the listener.
-func (l Listener) Loopback() bool { return isLoopback(l.Address) }
 
 func readRoute(t *table) Route {
 	r := Route{Stream: metadata.DefaultStream}
@@ -71,6 +70,8 @@ func readRoute(t *table) Route {
 		t.doc.fail(t.path, "filter = \"#\" takes every topic", "a route needs a filter")
 	} else if err := checkFilter(r.Filter); err != nil {
 		t.fail("filter", "", "%s", err)
+	} else if r.Filter[0] == '$' {
+		t.fail("filter", "", "is %q; topics that start with $ are never stored", r.Filter)
 	}
 	return r
 }

@@ -28,23 +28,23 @@ type Gateway struct {
 
 // Storage is the flash this gateway uses.
 type Storage struct {
-	UsedBytes        int64  `json:"used_bytes"`
-	MaxBytes         int64  `json:"max_bytes"`
-	FreeBytes        int64  `json:"free_bytes"`    // of the file system
-	WrittenBytes     int64  `json:"written_bytes"` // to the device by the journal, since start
-	DailyWriteBudget int64  `json:"daily_write_budget"`
-	Segments         int    `json:"segments"`
-	Commits          int64  `json:"commits"` // since start
-	Flushes          int64  `json:"flushes"` // since start
-	Latched          string `json:"latched,omitempty"`
+	UsedBytes        int64 `json:"used_bytes"`
+	MaxBytes         int64 `json:"max_bytes"`
+	FreeBytes        int64 `json:"free_bytes"`    // of the file system
+	WrittenBytes     int64 `json:"written_bytes"` // to the device by the journal, since start
+	DailyWriteBudget int64 `json:"daily_write_budget"`
+	Segments         int   `json:"segments"`
+	Commits          int64 `json:"commits"` // since start; one write and one flush each
+	Full             bool  `json:"full"`    // the last search for room found none
+	Latched          bool  `json:"latched"` // nothing is confirmed now
 }
 
 // Stream is one stream and its partitions.
 type Stream struct {
 	Name        string      `json:"name"`
 	Lane        string      `json:"lane"`
-	Dropped     int64       `json:"records_dropped"`
-	Quarantined int64       `json:"records_quarantined"`
+	Dropped     int64       `json:"records_dropped"`     // undrained, by policy
+	Quarantined int64       `json:"records_quarantined"` // refused by the centre
 	Backlog     Backlog     `json:"backlog"`
 	Partitions  []Partition `json:"partitions"`
 }
@@ -59,10 +59,13 @@ type Partition struct {
 	Upstream      string  `json:"upstream,omitempty"`
 	Drain         string  `json:"drain,omitempty"` // what its drain is doing
 	Error         string  `json:"error,omitempty"`
+	Dropped       int64   `json:"records_dropped"`
+	Quarantined   int64   `json:"records_quarantined"`
 	Backlog       Backlog `json:"backlog"`
 }
 
-// Backlog is what was confirmed and not drained. OldestSeconds is the age of
+// Backlog is what was confirmed and not drained. Bytes are estimated from the
+// partition's mean; OldestSeconds is the age of
 // its first record by the record's own time; -1 when there is none.
 type Backlog struct {
 	Records       int64   `json:"records"`

@@ -19,7 +19,7 @@ func (s *Server) handler(private bool) http.Handler {
 	mux.HandleFunc("GET /health", timed(s.health))
 	mux.HandleFunc("GET /metrics", timed(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		_ = WriteMetrics(w, s.Gatherer.Status()) // the scraper is gone: nobody to tell
+		_ = WriteMetrics(w, s.Gatherer.Status(), s.Sets...) // the scraper is gone: nobody to tell
 	}))
 	if private {
 		mux.HandleFunc("GET /tail", s.tail)

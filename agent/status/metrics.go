@@ -21,15 +21,6 @@ func one(get func(d *Document) float64) func(*Document, func(float64, ...string)
 	return func(d *Document, put func(float64, ...string)) { put(get(d)) }
 }
 
-// perStream is a metric with the label stream.
-func perStream(get func(s *Stream) float64) func(*Document, func(float64, ...string)) {
-	return func(d *Document, put func(float64, ...string)) {
-		for i := range d.Streams {
-			put(get(&d.Streams[i]), "stream", d.Streams[i].Name)
-		}
-	}
-}
-
 // perPartition is a metric with the labels stream and partition.
 func perPartition(get func(p *Partition) float64) func(*Document, func(float64, ...string)) {
 	return func(d *Document, put func(float64, ...string)) {
@@ -58,14 +49,12 @@ var families = []metric{
 		one(func(d *Document) float64 { return float64(d.Storage.FreeBytes) })},
 	{"cistern_storage_written_bytes_total", "counter", "Bytes the journal wrote to the device.",
 		one(func(d *Document) float64 { return float64(d.Storage.WrittenBytes) })},
-	{"cistern_commits_total", "counter", "Groups committed to the journal.",
+	{"cistern_commits_total", "counter", "Groups committed to the journal: one write and one flush each.",
 		one(func(d *Document) float64 { return float64(d.Storage.Commits) })},
-	{"cistern_flushes_total", "counter", "Flushes asked of the device.",
-		one(func(d *Document) float64 { return float64(d.Storage.Flushes) })},
 	{"cistern_records_dropped_total", "counter", "Records dropped by policy before they were drained.",
-		perStream(func(s *Stream) float64 { return float64(s.Dropped) })},
+		perPartition(func(p *Partition) float64 { return float64(p.Dropped) })},
 	{"cistern_records_quarantined_total", "counter", "Records set aside: refused by the centre or damaged.",
-		perStream(func(s *Stream) float64 { return float64(s.Quarantined) })},
+		perPartition(func(p *Partition) float64 { return float64(p.Quarantined) })},
 	{"cistern_start_offset", "gauge", "First offset that is still stored.",
 		perPartition(func(p *Partition) float64 { return float64(p.StartOffset) })},
 	{"cistern_high_watermark", "gauge", "Offset below which every record is confirmed.",
@@ -84,16 +73,6 @@ var families = []metric{
 		one(func(d *Document) float64 { return float64(d.Uplink.Records) })},
 	{"cistern_drained_bytes_total", "counter", "Stored bytes the centre has acknowledged.",
 		one(func(d *Document) float64 { return float64(d.Uplink.Bytes) })},
-	{"cistern_mqtt_clients", "gauge", "Connected MQTT clients.",
-		one(func(d *Document) float64 { return float64(d.MQTT.Clients) })},
-	{"cistern_mqtt_messages_received_total", "counter", "Messages that devices published.",
-		one(func(d *Document) float64 { return float64(d.MQTT.Received) })},
-	{"cistern_mqtt_messages_confirmed_total", "counter", "Messages confirmed to devices.",
-		one(func(d *Document) float64 { return float64(d.MQTT.Confirmed) })},
-	{"cistern_mqtt_messages_refused_total", "counter", "Messages refused; devices were told or disconnected.",
-		one(func(d *Document) float64 { return float64(d.MQTT.Refused) })},
-	{"cistern_mqtt_messages_qos0_lost_total", "counter", "QoS 0 messages that could not be taken.",
-		one(func(d *Document) float64 { return float64(d.MQTT.Lost) })},
 	{"cistern_source_connected", "gauge", "1 while the external broker is connected.",
 		func(d *Document, put func(float64, ...string)) {
 			for _, s := range d.Sources {
@@ -120,9 +99,9 @@ func warningValues(d *Document, put func(float64, ...string)) {
 	}
 }
 
-// WriteMetrics writes d as Prometheus text, then what the process itself and
-// its parts count.
-func WriteMetrics(w io.Writer, d *Document) error {
+// WriteMetrics writes d as Prometheus text, then what the parts count in sets of
+// their own, then the process.
+func WriteMetrics(w io.Writer, d *Document, sets ...*metrics.Set) error {
 	out := bufio.NewWriter(w)
 	for _, m := range families {
 		fmt.Fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", m.name, m.help, m.name, m.kind)
@@ -142,6 +121,9 @@ func WriteMetrics(w io.Writer, d *Document) error {
 			out.WriteString(strconv.FormatFloat(value, 'f', -1, 64))
 			out.WriteByte('\n')
 		})
+	}
+	for _, s := range sets {
+		s.WritePrometheus(out)
 	}
 	metrics.WritePrometheus(out, true)
 	return out.Flush()

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"time"
+
+	"github.com/VictoriaMetrics/metrics"
 )
 
 // Limits of the server. It serves a few scrapes and a few people; nothing on it
@@ -38,6 +40,7 @@ type Server struct {
 	Socket   string // path of the unix socket
 	HTTP     string // optional TCP address
 	Gatherer Gatherer
+	Sets     []*metrics.Set // counters of the parts, for /metrics
 	Log      *slog.Logger
 
 	tails     chan struct{}
