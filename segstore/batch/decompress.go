@@ -22,10 +22,16 @@ var (
 	lz4Readers   = sync.Pool{New: func() any { return lz4.NewReader(nil) }}
 )
 
+// zstdWindowMax is the largest window that is worth its memory: what every
+// decoder should bear, by RFC 8878. It matters only to frames that don't say
+// their size.
+const zstdWindowMax = 8 << 20
+
 func newZstdDecoder() any {
 	d, err := zstd.NewReader(nil,
 		zstd.WithDecoderConcurrency(1),
 		zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxWindow(zstdWindowMax),
 		zstd.WithDecodeAllCapLimit(true)) // never past the buffer it is given
 	if err != nil {
 		panic(err) // unreachable: the options are constants
@@ -81,30 +87,28 @@ func growth(size, sizeMax int) int {
 	return size * decompressGrowth
 }
 
+// decompressZstd takes the usual way for a frame that says its size, as ours do,
+// and otherwise reads it as a stream, with a decoder of its own: such a decoder
+// has grown by a window when it is done, and should not wait in a pool.
 func decompressZstd(src []byte, sizeMax int) ([]byte, error) {
-	d := zstdDecoders.Get().(*zstd.Decoder)
-	defer zstdDecoders.Put(d)
-	size := firstGuess(src, sizeMax)
 	var frame zstd.Header
 	if err := frame.Decode(src); err != nil {
 		return nil, err
 	}
-	if frame.HasFCS {
-		if frame.FrameContentSize > uint64(sizeMax) {
-			return nil, tooLarge(sizeMax)
+	if !frame.HasFCS {
+		d := newZstdDecoder().(*zstd.Decoder)
+		defer d.Close()
+		if err := d.Reset(bytes.NewReader(src)); err != nil {
+			return nil, err
 		}
-		size = max(1, int(frame.FrameContentSize))
+		return readBounded(d, firstGuess(src, sizeMax), sizeMax)
 	}
-	for {
-		out, err := d.DecodeAll(src, make([]byte, 0, size))
-		if !errors.Is(err, zstd.ErrDecoderSizeExceeded) {
-			return out, err
-		}
-		if size >= sizeMax {
-			return nil, tooLarge(sizeMax)
-		}
-		size = growth(size, sizeMax)
+	if frame.FrameContentSize > uint64(sizeMax) {
+		return nil, tooLarge(sizeMax)
 	}
+	d := zstdDecoders.Get().(*zstd.Decoder)
+	defer zstdDecoders.Put(d)
+	return d.DecodeAll(src, make([]byte, 0, max(1, int(frame.FrameContentSize))))
 }
 
 // lz4Magic begins the only kind of frame that Kafka's clients write: the
@@ -196,11 +200,11 @@ func appendSnappyBlock(dst, block []byte, sizeMax int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if size > sizeMax-len(dst) {
-		return nil, tooLarge(sizeMax)
-	}
 	if size/snappyRatioMax > len(block) {
 		return nil, errors.New("claims more than its bytes can say")
+	}
+	if size > sizeMax-len(dst) {
+		return nil, tooLarge(sizeMax)
 	}
 	if len(dst)+size > cap(dst) {
 		dst = slices.Grow(dst, max(size, growth(len(dst), sizeMax)-len(dst)))

@@ -122,7 +122,7 @@ func mustEqual(t testing.TB, got, want []Record) {
 	}
 	for i := range got {
 		if !equalRecord(got[i], want[i]) {
-			t.Fatalf("record %d is\n%+v, want\n%+v", i, got[i], want[i])
+			t.Fatalf("record %d is\n%.200v, want\n%.200v", i, fmt.Sprint(got[i]), fmt.Sprint(want[i]))
 		}
 	}
 }
