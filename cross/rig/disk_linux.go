@@ -1,8 +1,10 @@
 package rig
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -133,4 +135,27 @@ func DeviceCounters(device string) (Counters, error) {
 		}
 	}
 	return Counters{BytesRead: n[2] * sector, Writes: n[4], BytesWritten: n[6] * sector, Flushes: n[15]}, nil
+}
+
+// Abort makes the file system read-only at once, under open files, as ext4 does
+// by itself after an I/O error.
+func (d *Disk) Abort() error {
+	_, err := command("mount", "-o", "remount,abort", d.Dir)
+	return err
+}
+
+// Reattach unmounts, repairs and mounts again, which is what ends an abort.
+// Nobody may have files open.
+func (d *Disk) Reattach() error {
+	if err := syscall.Unmount(d.Dir, 0); err != nil {
+		return fmt.Errorf("unmounting %s: %w", d.Dir, err)
+	}
+	if _, err := command("fsck.ext4", "-p", d.device); err != nil {
+		var exit *exec.ExitError // 1: errors were found and corrected
+		if !errors.As(err, &exit) || exit.ExitCode() > 1 {
+			return err
+		}
+	}
+	_, err := command("mount", "-t", "ext4", "-o", "noatime,nodiscard", d.device, d.Dir)
+	return err
 }
