@@ -286,10 +286,11 @@ func (s *Store) lookAt(f *found) error {
 		f.spare = true
 	case err != nil:
 		f.damaged = err
-	case h.Store != s.id:
-		return fmt.Errorf("%s: %w: move it away, or restore the metadata file it belongs to", slotName(f.slot), ErrForeign)
 	default:
 		f.id, f.first, f.lane = h.ID, h.FirstSeq, h.Lane
+		if h.Store != s.id {
+			return fmt.Errorf("%s: %w: move it away, or restore the metadata file it belongs to", slotName(f.slot), ErrForeign)
+		}
 	}
 	return nil
 }
