@@ -150,7 +150,7 @@ func (c *Client) controlConn(ctx context.Context, node int32, addr string) (*Con
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if s.conn != nil && !s.conn.ended() {
+	if s.conn != nil && s.conn.Err() == nil {
 		return s.conn, nil
 	}
 	if s.conn, err = c.dial(ctx, node, addr); err != nil {
@@ -164,12 +164,6 @@ func (c *Client) controlConn(ctx context.Context, node int32, addr string) (*Con
 		return nil, ErrClosed
 	}
 	return s.conn, nil
-}
-
-func (c *Conn) ended() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.err != nil
 }
 
 func (c *Client) slot(addr string) (*slot, error) {

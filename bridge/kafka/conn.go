@@ -83,6 +83,13 @@ func (c *Conn) Throttled() time.Duration {
 // every pending request was told.
 func (c *Conn) Done() <-chan struct{} { return c.closed }
 
+// Err returns why the connection ended, nil while it works.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
 // Close ends the connection. Pending requests fail with ErrClosed.
 func (c *Conn) Close() { c.fail(ErrClosed) }
 

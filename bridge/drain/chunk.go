@@ -1,0 +1,79 @@
+package drain
+
+import (
+	"sync"
+
+	"cistern/gossip/metadata"
+)
+
+// Limits of reading.
+const (
+	// BufferBytesDefault bounds all batches in flight, of all partitions.
+	BufferBytesDefault = 8 << 20
+	// BufferBytesMin fits the largest batch, so that every log can be read.
+	BufferBytesMin = metadata.BatchBytesMax
+	// ChunkBytes is what one read of a log asks for.
+	ChunkBytes = 128 << 10
+)
+
+// chunk is a run of batches read in one go. Its memory is one, and goes back
+// when all of its batches were answered. A partition's goroutine owns it; the
+// lane reads (and rewrites the headers of) what was handed to Send.
+type chunk struct {
+	buf    []byte
+	rest   []byte // batches that were not sent yet
+	out    int    // batches that were sent and not answered
+	ticket *ticket
+	pool   *bufferPool
+}
+
+// newChunk takes buf over, and with it a granted ticket, of which only what
+// buf holds is kept.
+func newChunk(buf []byte, t *ticket, pool *bufferPool) *chunk {
+	buf = pool.fit(buf)
+	t.keep(cap(buf))
+	return &chunk{buf: buf, rest: buf, ticket: t, pool: pool}
+}
+
+// settle gives the memory back when nothing of it is needed any more.
+func (c *chunk) settle() {
+	if c.out == 0 && len(c.rest) == 0 && c.buf != nil {
+		c.pool.put(c.buf)
+		c.buf = nil
+		c.ticket.release()
+	}
+}
+
+// abandon gives the claim back while a lane may still read the memory, which is
+// then left to the garbage collector.
+func (c *chunk) abandon() {
+	c.buf, c.rest = nil, nil
+	c.ticket.release()
+}
+
+// bufferPool keeps buffers of ChunkBytes.
+type bufferPool struct{ pool sync.Pool }
+
+func (p *bufferPool) get() []byte {
+	if b, ok := p.pool.Get().(*[]byte); ok {
+		return (*b)[:0]
+	}
+	return make([]byte, 0, ChunkBytes)
+}
+
+func (p *bufferPool) put(b []byte) {
+	if cap(b) == ChunkBytes {
+		p.pool.Put(&b)
+	}
+}
+
+// fit moves a small content to memory of its size: many partitions that each
+// have a little must not hold a full buffer each.
+func (p *bufferPool) fit(b []byte) []byte {
+	if cap(b) != ChunkBytes || len(b) > ChunkBytes/4 {
+		return b
+	}
+	small := append(make([]byte, 0, len(b)), b...)
+	p.put(b)
+	return small
+}

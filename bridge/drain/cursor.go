@@ -1,0 +1,137 @@
+package drain
+
+import (
+	"fmt"
+
+	"github.com/vmihailenco/msgpack/v5"
+
+	"cistern/gossip/metadata"
+)
+
+// cursorVersion is the version of a stored cursor. A reader refuses what is
+// newer: going on with half an understanding could double records.
+const cursorVersion = 1
+
+// Cursor is what is remembered of one partition's drain. Its fields become
+// durable in this order: identity (Target, Producer, Base) and InDoubt before
+// the first batch is sent, Position afterwards and lazily.
+type Cursor struct {
+	Version uint8 `msgpack:"v"`
+
+	// Position is the first offset that is not known to be upstream. While
+	// InDoubt is set, records from Position on may be there too.
+	Position int64 `msgpack:"pos"`
+	InDoubt  bool  `msgpack:"doubt"`
+
+	// Base is the offset of sequence number 0, had there never been a gap.
+	Base     int64  `msgpack:"base"`
+	Target   Target `msgpack:"to"`
+	Producer int64  `msgpack:"pid"` // -1: none yet
+	Epoch    int16  `msgpack:"epoch"`
+	// Upstream is the target's offset behind our last acknowledged batch:
+	// a search for our batches begins there.
+	Upstream int64 `msgpack:"up"`
+	AckedAt  int64 `msgpack:"acked"` // unix ms of the last acknowledgement
+	// Incarnation counts producer ids: a higher one means that what upstream
+	// knew of us was given up, on purpose.
+	Incarnation int `msgpack:"inc"`
+
+	Gaps        Tally `msgpack:"gaps"` // never sent: no longer there
+	Quarantined Tally `msgpack:"quar"` // never taken: set aside
+}
+
+// Target is where a partition goes upstream.
+type Target struct {
+	Cluster   string   `msgpack:"c"`
+	Topic     string   `msgpack:"t"`
+	TopicID   [16]byte `msgpack:"id"` // zero: the cluster does not tell
+	Partition int32    `msgpack:"p"`
+}
+
+// String returns "topic/partition".
+func (t Target) String() string { return fmt.Sprintf("%s/%d", t.Topic, t.Partition) }
+
+// Tally counts ranges of records.
+type Tally struct {
+	Ranges  int64 `msgpack:"n" json:"ranges"`
+	Records int64 `msgpack:"r" json:"records"`
+}
+
+func (t *Tally) add(records int64) {
+	t.Ranges++
+	t.Records += records
+}
+
+// NewCursor returns the cursor of a partition that was never drained.
+func NewCursor(start int64) Cursor {
+	return Cursor{Version: cursorVersion, Position: start, Base: start, Producer: -1}
+}
+
+// Incarnate begins anew at a target: sequence numbers count from Position.
+func (c *Cursor) Incarnate(to Target, producer int64, epoch int16, upstream int64) {
+	c.Target, c.Producer, c.Epoch = to, producer, epoch
+	c.Base, c.Upstream, c.InDoubt = c.Position, upstream, false
+	c.Incarnation++
+}
+
+// sequenceMask: Kafka's sequence numbers run from 0 to 2^31-1 and begin anew.
+const sequenceMask = 1<<31 - 1
+
+// Sequence returns the sequence number of an offset.
+func (c *Cursor) Sequence(offset int64) int32 { return int32((offset - c.Base) & sequenceMask) }
+
+// OffsetOf returns the offset that has a sequence number. Of the offsets that
+// share it, 2^31 apart, it is the one nearest to Position.
+func (c *Cursor) OffsetOf(sequence int32) int64 {
+	distance := (int64(sequence) - int64(c.Sequence(c.Position))) & sequenceMask
+	if distance >= 1<<30 {
+		distance -= 1 << 31
+	}
+	return c.Position + distance
+}
+
+// skip moves Position past a range that will never be sent. What was sent
+// before it and what comes behind get adjacent sequence numbers.
+func (c *Cursor) skip(to int64) {
+	c.Base += to - c.Position
+	c.Position = to
+}
+
+// identity is what must be durable before a batch is sent under it.
+type identity struct {
+	target      Target
+	producer    int64
+	epoch       int16
+	base        int64
+	incarnation int
+}
+
+func (c *Cursor) identity() identity {
+	return identity{c.Target, c.Producer, c.Epoch, c.Base, c.Incarnation}
+}
+
+func stateKey(p metadata.PartitionID) string {
+	return fmt.Sprintf("drain/%s/%d", p.Stream, p.Partition)
+}
+
+func (c *Cursor) encode() []byte {
+	b, err := msgpack.Marshal(c)
+	if err != nil { // plain fields of a struct we own
+		panic("drain: encoding a cursor: " + err.Error())
+	}
+	return b
+}
+
+func decodeCursor(b []byte) (Cursor, error) {
+	var c Cursor
+	if err := msgpack.Unmarshal(b, &c); err != nil {
+		return c, fmt.Errorf("stored cursor can't be read: %w", err)
+	}
+	if c.Version != cursorVersion {
+		return c, fmt.Errorf("stored cursor has version %d, this program knows %d: it was written by a newer one", c.Version, cursorVersion)
+	}
+	if c.Position < 0 || c.Base > c.Position || c.Producer < -1 {
+		return c, fmt.Errorf("stored cursor makes no sense: position %d, base %d, producer %d", c.Position, c.Base, c.Producer)
+	}
+	return c, nil
+}

@@ -1,0 +1,173 @@
+package kafkasink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"cistern/bridge/drain"
+	"cistern/bridge/kafka"
+	"cistern/segstore/batch"
+)
+
+// place is one upstream partition, at its leader.
+type place struct {
+	s      *Sink
+	leader int32
+	to     drain.Target
+}
+
+// position makes the cursor say where we are at the target, taking a new
+// producer id where what the target knew of us is gone or was never there.
+func (l place) position(ctx context.Context, c *drain.Cursor, how drain.Opening) error {
+	switch {
+	case c.Producer < 0:
+		return l.incarnate(ctx, c, "first drain of this partition")
+	case !sameTopic(c.Target, l.to):
+		return l.incarnate(ctx, c, fmt.Sprintf("new target, it was %s of cluster %q", c.Target, c.Target.Cluster))
+	case !how.First && !how.Relocate:
+		return nil
+	}
+	listed, err := l.described(ctx, c)
+	if err != nil || listed {
+		return err
+	}
+	if !c.InDoubt && !how.Relocate {
+		return nil
+	}
+	if err := l.scan(ctx, c); err != nil {
+		return err
+	}
+	if how.Forgotten || how.Relocate && l.expired(c) {
+		return l.incarnate(ctx, c, "upstream no longer knows the producer id")
+	}
+	return nil
+}
+
+// expired reports whether brokers may have forgotten our producer.
+func (l place) expired(c *drain.Cursor) bool {
+	return l.s.cfg.Now().UnixMilli()-c.AckedAt > drain.SilenceMax.Milliseconds()
+}
+
+// incarnate takes a new producer id, whose sequence begins at the position.
+func (l place) incarnate(ctx context.Context, c *drain.Cursor, why string) error {
+	end, err := l.s.client.Offset(ctx, l.leader, l.to.Topic, l.to.Partition, kafka.Latest)
+	if err != nil {
+		return err
+	}
+	id, epoch, err := l.s.client.InitProducerID(ctx)
+	if err != nil {
+		return err
+	}
+	c.Incarnate(l.to, id, epoch, end)
+	l.s.cfg.Logger.Info("new producer id upstream", "target", l.to.String(), "cluster", l.to.Cluster,
+		"producer", id, "position", c.Position, "incarnation", c.Incarnation, "why", why)
+	return nil
+}
+
+// described asks the leader for our last sequence number. It is false when
+// the leader does not list us, does not know the request, or may not tell.
+func (l place) described(ctx context.Context, c *drain.Cursor) (bool, error) {
+	states, err := l.s.client.Producers(ctx, l.leader, l.to.Topic, l.to.Partition)
+	if errors.Is(err, kafka.ErrTooOld) || err != nil && classifyVerdict(err) == drain.Denied {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, st := range states {
+		if st.ID != c.Producer || st.Epoch != int32(c.Epoch) || st.LastSequence < 0 {
+			continue
+		}
+		c.Position = c.OffsetOf(st.LastSequence) + 1
+		return true, nil
+	}
+	return false, nil
+}
+
+func classifyVerdict(err error) drain.Verdict { return drain.VerdictOf(classify(err)) }
+
+// scan looks for our batches upstream, from the last acknowledged one on.
+func (l place) scan(ctx context.Context, c *drain.Cursor) error {
+	end, err := l.s.client.Offset(ctx, l.leader, l.to.Topic, l.to.Partition, kafka.Latest)
+	if err != nil {
+		return err
+	}
+	start, err := l.s.client.Offset(ctx, l.leader, l.to.Topic, l.to.Partition, kafka.Earliest)
+	if err != nil {
+		return err
+	}
+	if end < c.Upstream {
+		return l.scanBack(ctx, c, start, end)
+	}
+	found, err := l.scanRange(ctx, c, max(start, c.Upstream), end)
+	if err != nil {
+		return err
+	}
+	if found >= 0 {
+		c.Position = found
+	}
+	c.Upstream = end
+	return nil
+}
+
+// scanBackFirst is how far before the end a backward search begins.
+const scanBackFirst = 1024
+
+// scanBack is for a cluster that lost records it had confirmed: its log ends
+// before our last acknowledgement. What remains of ours is searched from the
+// end backwards, in steps that double, and all behind it is sent again.
+func (l place) scanBack(ctx context.Context, c *drain.Cursor, start, end int64) error {
+	was := c.Position
+	for span, to := int64(scanBackFirst), end; to > start; span *= 2 {
+		from := max(start, to-span)
+		found, err := l.scanRange(ctx, c, from, to)
+		if err != nil {
+			return err
+		}
+		if found >= 0 {
+			c.Position, c.Upstream = found, end
+			l.s.cfg.Logger.Error("upstream lost records that it had confirmed; sending again what is still here",
+				"target", l.to.String(), "from", found, "to", was)
+			return nil
+		}
+		to = from
+	}
+	return l.incarnate(ctx, c, "nothing of ours is left upstream")
+}
+
+// scanRange reads the headers of the batches in [from, end) and returns the
+// offset behind our last record there, -1 when there is none.
+func (l place) scanRange(ctx context.Context, c *drain.Cursor, from, end int64) (int64, error) {
+	found := int64(-1)
+	for from < end {
+		f, err := l.s.client.Fetch(ctx, l.leader, l.to.Topic, l.to.Partition, from, kafka.FetchBytesMax)
+		if err != nil {
+			return 0, err
+		}
+		next := from
+		for rest := f.Batches; len(rest) > 0; {
+			b, r, err := batch.Next(rest)
+			if errors.Is(err, batch.ErrTruncated) {
+				break
+			}
+			if err != nil {
+				return 0, fmt.Errorf("searching %s for our batches at offset %d: %w", l.to, next, err)
+			}
+			rest = r
+			h, err := batch.ParseHeader(b)
+			if err != nil {
+				return 0, fmt.Errorf("searching %s for our batches at offset %d: %w", l.to, next, err)
+			}
+			next = max(next, h.NextOffset())
+			if h.BaseOffset < end && h.Producer.ID == c.Producer && h.Producer.Epoch == c.Epoch && h.Count > 0 {
+				found = max(found, c.OffsetOf(h.Producer.Sequence)+int64(h.Count))
+			}
+		}
+		if next == from {
+			return 0, fmt.Errorf("searching %s for our batches: nothing was found at offset %d of %d", l.to, from, end)
+		}
+		from = next
+	}
+	return found, nil
+}

@@ -1,0 +1,263 @@
+package kafkasink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"cistern/bridge/kafka"
+)
+
+// sender owns the produce connection to one broker. Lanes queue parcels in
+// order; its goroutine makes requests of them.
+type sender struct {
+	sink *Sink
+	node int32
+	conn *kafka.Conn
+
+	mu    sync.Mutex
+	queue []*parcel // order of send
+	err   error     // the connection ended: nothing is taken any more
+	wake  chan struct{}
+	slots chan struct{} // taken by each request in flight
+}
+
+// dial is an attempt to reach a broker, shared by all lanes that want it.
+type dial struct {
+	done   chan struct{}
+	sender *sender
+	err    error
+}
+
+// sender returns the working sender to a broker, connecting if there is none.
+func (s *Sink) sender(ctx context.Context, node int32) (*sender, error) {
+	s.mu.Lock()
+	if s.running == nil {
+		s.mu.Unlock()
+		return nil, kafka.ErrClosed
+	}
+	d := s.senders[node]
+	if d == nil {
+		d = &dial{done: make(chan struct{})}
+		s.senders[node] = d
+		running := s.running
+		s.group.Go(func() { s.serve(running, node, d) })
+	}
+	s.mu.Unlock()
+	select {
+	case <-d.done:
+		return d.sender, d.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// serve connects, sends until the connection ends, and tells why.
+func (s *Sink) serve(ctx context.Context, node int32, d *dial) {
+	conn, err := s.client.Connect(ctx, node)
+	if err != nil {
+		s.drop(node, d)
+		s.link.check(err)
+		d.err = err
+		close(d.done)
+		return
+	}
+	d.sender = &sender{
+		sink:  s,
+		node:  node,
+		conn:  conn,
+		wake:  make(chan struct{}, 1),
+		slots: make(chan struct{}, RequestsInFlightMax),
+	}
+	close(d.done)
+	stop := context.AfterFunc(ctx, conn.Close)
+	defer stop()
+	err = d.sender.run(ctx)
+	s.drop(node, d)
+	conn.Close()
+	<-conn.Done() // every request in flight was told
+	if ctx.Err() == nil && !errors.Is(err, kafka.ErrClosed) {
+		s.link.check(err)
+	}
+	d.sender.refuse(err)
+}
+
+// drop lets the next lane connect anew.
+func (s *Sink) drop(node int32, d *dial) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.senders[node] == d {
+		delete(s.senders, node)
+	}
+}
+
+// hangUp closes all produce connections.
+func (s *Sink) hangUp() {
+	s.mu.Lock()
+	dials := make([]*dial, 0, len(s.senders))
+	for _, d := range s.senders {
+		dials = append(dials, d)
+	}
+	s.mu.Unlock()
+	for _, d := range dials {
+		select {
+		case <-d.done:
+			if d.sender != nil {
+				d.sender.conn.Close()
+			}
+		default: // it dials by newer metadata than what ended the others
+		}
+	}
+}
+
+// send queues a parcel. Its result always comes through done.
+func (s *sender) send(p *parcel) {
+	s.mu.Lock()
+	err := s.err
+	if err == nil {
+		s.queue = append(s.queue, p)
+	}
+	s.mu.Unlock()
+	if err != nil {
+		p.done(-1, err)
+		return
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// errWithdrawn is the result of parcels that their lane took back.
+var errWithdrawn = errors.New("taken back before it was sent")
+
+// cancel takes a lane's parcels out of the queue.
+func (s *sender) cancel(l *lane) {
+	s.mu.Lock()
+	var taken []*parcel
+	kept := s.queue[:0]
+	for _, p := range s.queue {
+		if p.lane == l {
+			taken = append(taken, p)
+		} else {
+			kept = append(kept, p)
+		}
+	}
+	clear(s.queue[len(kept):])
+	s.queue = kept
+	s.mu.Unlock()
+	for _, p := range taken {
+		p.done(-1, errWithdrawn)
+	}
+}
+
+// refuse ends the sender: what is queued and what comes later fails with err.
+func (s *sender) refuse(err error) {
+	s.mu.Lock()
+	s.err = fmt.Errorf("connection to broker %d: %w", s.node, err)
+	left, why := s.queue, s.err
+	s.queue = nil
+	s.mu.Unlock()
+	for _, p := range left {
+		p.done(-1, why)
+	}
+}
+
+// run makes requests until the connection ends.
+func (s *sender) run(ctx context.Context) error {
+	for {
+		select {
+		case s.slots <- struct{}{}:
+		case <-s.conn.Done():
+			return s.conn.Err()
+		}
+		parcels, err := s.collect(ctx)
+		if err != nil {
+			return err
+		}
+		if err := s.request(parcels); err != nil {
+			return err
+		}
+	}
+}
+
+// collect waits for parcels, and for the time when they may go: not while the
+// broker wants silence or the pace is used up. It then takes the oldest of each
+// upstream partition, as many as fit a request.
+func (s *sender) collect(ctx context.Context) ([]*parcel, error) {
+	for {
+		if err := pause(ctx, s.conn.Throttled()); err != nil {
+			return nil, err
+		}
+		if parcels, size := s.take(); len(parcels) > 0 {
+			if err := s.sink.pacer.wait(ctx, size); err != nil {
+				s.fail(parcels, err)
+				return nil, err
+			}
+			return parcels, nil
+		}
+		select {
+		case <-s.wake:
+		case <-s.conn.Done():
+			return nil, s.conn.Err()
+		}
+	}
+}
+
+// take takes parcels from the queue for one request. A broker accepts one
+// batch per partition in it; what must wait keeps its order, and so does
+// everything behind it in the same partition.
+func (s *sender) take() (parcels []*parcel, size int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	type spot struct {
+		topic     string
+		partition int32
+	}
+	passed := map[spot]bool{}
+	kept := s.queue[:0]
+	for _, p := range s.queue {
+		at := spot{p.batch.Topic, p.batch.Partition}
+		fits := len(parcels) == 0 || size+len(p.batch.Bytes) <= s.sink.cfg.RequestBytes
+		if passed[at] || !fits {
+			kept = append(kept, p)
+		} else {
+			parcels = append(parcels, p)
+			size += len(p.batch.Bytes)
+		}
+		passed[at] = true
+	}
+	clear(s.queue[len(kept):])
+	s.queue = kept
+	return parcels, size
+}
+
+// request sends parcels. From here on their results come from the connection.
+func (s *sender) request(parcels []*parcel) error {
+	batches := make([]kafka.Batch, len(parcels))
+	for i, p := range parcels {
+		batches[i] = p.batch
+	}
+	err := s.conn.Produce(batches, func(results []kafka.Produced, err error) {
+		<-s.slots
+		if err != nil {
+			s.fail(parcels, err)
+			return
+		}
+		s.sink.link.answered()
+		for i, p := range parcels {
+			p.settle(results[i])
+		}
+	})
+	if err != nil {
+		s.fail(parcels, err)
+	}
+	return err
+}
+
+func (s *sender) fail(parcels []*parcel, err error) {
+	for _, p := range parcels {
+		p.done(-1, classify(err))
+	}
+}
