@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -99,12 +98,6 @@ func consistent(t *testing.T, s *rig.Site) {
 	if out, err := s.Gateway.Run("check"); err != nil {
 		t.Errorf("cistern check: %v\n%s", err, out)
 	}
-}
-
-// exists tells whether a file is there.
-func exists(dir, name string) bool {
-	_, err := os.Stat(filepath.Join(dir, name))
-	return err == nil
 }
 
 // The promise once, in a few seconds: confirmed, killed, drained.
