@@ -1,0 +1,7 @@
+//go:build e2e
+
+package source
+
+import "testing"
+
+func TestKillFull(t *testing.T) { killTest(t, 10_000, 30) }
