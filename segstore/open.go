@@ -121,7 +121,7 @@ func (s *Store) loadIdentity() error {
 		return err
 	}
 	if copy(s.id[:], found["id"]) == 0 {
-		if _, err := rand.Read(s.id[:]); err != nil {
+		if err := s.newIdentity(); err != nil {
 			return err
 		}
 	}
@@ -131,6 +131,48 @@ func (s *Store) loadIdentity() error {
 	s.incarnation++
 	return s.meta.Put(KV{bucketStore, "id", s.id[:]},
 		KV{bucketStore, "incarnation", binary.BigEndian.AppendUint64(nil, s.incarnation)})
+}
+
+// newIdentity takes the store ID from the first segment that has one: then the
+// metadata file was lost, and the journal knows most of what was in it. A new
+// store draws an ID.
+func (s *Store) newIdentity() error {
+	names, err := s.fs.List(s.cfg.segmentDir())
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		slot, ok := parseSlotName(name)
+		if !ok {
+			continue
+		}
+		var h segment.Header
+		err := readSlot(s.fs, filepath.Join(s.cfg.segmentDir(), slotName(slot)), func(f vfs.File, size int64) (err error) {
+			h, err = readHeader(f, size)
+			return err
+		})
+		if err == nil {
+			s.log.Warn("the metadata file is new but there are segments: identity taken from them", "file", name)
+			s.id = h.Store
+			return nil
+		}
+	}
+	_, err = rand.Read(s.id[:])
+	return err
+}
+
+// readSlot opens a segment file for the time of fn.
+func readSlot(fsys vfs.FS, path string, fn func(f vfs.File, size int64) error) error {
+	f, err := fsys.OpenRead(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	return fn(f, size)
 }
 
 func (s *Store) loadStreams() error {

@@ -216,6 +216,10 @@ func (r *replay) frame(f segment.Frame) error {
 			return err
 		}
 		g.end = end
+		if f.Type == segment.FrameBatch {
+			h, _ := batch.ParseHeader(f.Payload)
+			g.epochs.assign(h.LeaderEpoch, h.BaseOffset)
+		}
 	default:
 		return fmt.Errorf("%s is not known to this version: it was written by a newer one", f.Type)
 	}

@@ -173,3 +173,151 @@ func flipBit(t testing.TB, path string, pos int64) {
 		t.Fatal(err)
 	}
 }
+
+func TestLostMetadataFileCostsNoRecord(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), SegmentBytes: SegmentBytesMin}
+	s := openStore(t, cfg)
+	if err := s.PutStream(testStream("a", 2)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 60 {
+		g := s.Log(metadata.PartitionID{Stream: "a", Partition: int32(i % 2)})
+		if _, err := s.Commit(Entry{Log: g, Batch: makeBatch(t, fmt.Sprint(i))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id := s.ID()
+	s.Close()
+	if err := os.Remove(filepath.Join(cfg.Dir, metaFile)); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, cfg)
+	defer s.Close()
+	g := s.Log(metadata.PartitionID{Stream: "a", Partition: 1})
+	if g == nil || s.ID() != id {
+		t.Fatalf("log %v, store ID kept: %v", g, s.ID() == id)
+	}
+	if got := readValues(t, g, 0); len(got) != 30 || got[29] != "59" {
+		t.Errorf("got %d records, want 30", len(got))
+	}
+	if err := s.PutStream(testStream("a", 4)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestStateSurvives(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), SegmentBytes: SegmentBytesMin}
+	s := openStore(t, cfg)
+	if err := s.PutStream(testStream("a", 1)); err != nil {
+		t.Fatal(err)
+	}
+	g := s.Log(metadata.PartitionID{Stream: "a"})
+	for i := range 100 { // over several segments
+		s.State().Put("lazy", fmt.Append(nil, i))
+		if err := func() error { _, err := s.Commit(Entry{Log: g, Batch: makeBatch(t, "x")}); return err }(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.State().PutSync("sync", []byte("now")); err != nil {
+		t.Fatal(err)
+	}
+	s.State().Put("at close", []byte("too"))
+	s.Close()
+	s = openStore(t, cfg)
+	defer s.Close()
+	for key, want := range map[string]string{"lazy": "99", "sync": "now", "at close": "too"} {
+		if got := string(s.State().Get(key)); got != want {
+			t.Errorf("%s is %q, want %q", key, got, want)
+		}
+	}
+}
+
+func TestTruncate(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), SegmentBytes: SegmentBytesMin}
+	s := openStore(t, cfg)
+	if err := s.PutStream(testStream("a", 1)); err != nil {
+		t.Fatal(err)
+	}
+	id := metadata.PartitionID{Stream: "a"}
+	var want []string
+	add := func(g *Log, n int, word string) {
+		t.Helper()
+		for range n {
+			v := fmt.Sprint(word, len(want))
+			if _, err := s.Commit(Entry{Log: g, Batch: makeBatch(t, v)}); err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, v)
+		}
+	}
+	cut := func(to int) {
+		t.Helper()
+		if _, err := s.Commit(Entry{Log: s.Log(id), Truncate: true, Offset: int64(to)}); err != nil {
+			t.Fatal(err)
+		}
+		want = want[:to]
+	}
+	check := func() {
+		t.Helper()
+		for _, from := range []int{0, 5, 20, len(want) - 1} {
+			if got := readValues(t, s.Log(id), int64(from)); fmt.Sprint(got) != fmt.Sprint(want[from:]) {
+				t.Fatalf("from %d: got %d records %.80v…, want %d", from, len(got), got, len(want)-from)
+			}
+		}
+	}
+	add(s.Log(id), 60, "first") // 4 segments
+	cut(22)
+	add(s.Log(id), 30, "second")
+	cut(50)
+	cut(21)
+	add(s.Log(id), 10, "third")
+	check()
+	s.Close()
+	s = openStore(t, cfg)
+	check()
+	add(s.Log(id), 40, "fourth")
+	check()
+	s.Close()
+	s = openStore(t, cfg)
+	defer s.Close()
+	check()
+}
+
+func TestVerbatimAndEpochs(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), SegmentBytes: SegmentBytesMin}
+	s := openStore(t, cfg)
+	if err := s.PutStream(testStream("a", 1)); err != nil {
+		t.Fatal(err)
+	}
+	id := metadata.PartitionID{Stream: "a"}
+	at := func(offset int64, epoch int32, values ...string) Entry {
+		b := makeBatch(t, values...)
+		batch.Stamp(b, offset, epoch)
+		return Entry{Log: s.Log(id), Batch: b, Verbatim: true}
+	}
+	if _, err := s.Commit(at(0, 3, "a", "b"), at(2, 3, "c"), at(3, 7, "d")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Commit(at(5, 7, "gap")); !errors.Is(err, ErrWrongOffset) {
+		t.Errorf("a batch beyond the end: %v, want ErrWrongOffset", err)
+	}
+	check := func() {
+		t.Helper()
+		for _, c := range []struct {
+			ask, epoch int32
+			end        int64
+		}{{2, -1, -1}, {3, 3, 3}, {6, 3, 3}, {7, 7, 4}, {99, 7, 4}} {
+			if epoch, end := s.Log(id).EndOffsetForEpoch(c.ask); epoch != c.epoch || end != c.end {
+				t.Errorf("end of epoch %d: epoch %d offset %d, want %d and %d", c.ask, epoch, end, c.epoch, c.end)
+			}
+		}
+	}
+	check()
+	s.Close()
+	s = openStore(t, cfg)
+	defer s.Close()
+	check()
+	if e := s.Log(id).Epoch(); e != 8 {
+		t.Errorf("epoch after a restart is %d, want 8: one above the last used", e)
+	}
+}
