@@ -82,13 +82,15 @@ func (b *Backlog) Add(o Backlog) {
 
 // Uplink is the way to the central cluster.
 type Uplink struct {
-	State     string    `json:"state"` // none, connecting, up, down
+	State     string    `json:"state"` // none, off, connecting, up, down
 	Brokers   []string  `json:"brokers,omitempty"`
 	ClusterID string    `json:"cluster_id,omitempty"`
 	Since     time.Time `json:"since,omitzero"`
 	Error     string    `json:"error,omitempty"`
 	Records   int64     `json:"records_drained"` // since start
 	Bytes     int64     `json:"bytes_drained"`   // since start
+
+	RecordsPerSecond float64 `json:"records_per_second"` // over the last ten
 }
 
 // MQTT is the server for devices. Counters run since start.

@@ -84,27 +84,35 @@ func (f *File) Names() []string {
 	return names
 }
 
-// Set adds a user or changes the password of one; existed says which.
-func (f *File) Set(name, password string) (existed bool, err error) {
+// Set adds a user, or changes the password of one.
+func (f *File) Set(name, password string) error {
 	if err := CheckName(name); err != nil {
-		return false, err
+		return err
 	}
 	if n := len(password); n < passwordMin || n > passwordMax {
-		return false, fmt.Errorf("the password has %d bytes; allowed are %d to %d", n, passwordMin, passwordMax)
+		return fmt.Errorf("the password has %d bytes; allowed are %d to %d", n, passwordMin, passwordMax)
 	}
-	_, existed = f.users[name]
-	if !existed && len(f.users) >= usersMax {
-		return false, fmt.Errorf("%s has %d users; more are not allowed", f.path, len(f.users))
+	if _, known := f.users[name]; !known && len(f.users) >= usersMax {
+		return fmt.Errorf("%s has %d users; more are not allowed", f.path, len(f.users))
 	}
-	f.users[name], err = newHash(password)
-	return existed, err
+	h, err := newHash(password)
+	if err != nil {
+		return err
+	}
+	f.users[name] = h
+	return nil
 }
 
-// Remove takes a user away and says whether there was one.
-func (f *File) Remove(name string) bool {
-	_, existed := f.users[name]
+// ErrNoUser is returned by Remove.
+var ErrNoUser = errors.New("no such user")
+
+// Remove takes a user away.
+func (f *File) Remove(name string) error {
+	if _, known := f.users[name]; !known {
+		return fmt.Errorf("%w: %q in %s", ErrNoUser, name, f.path)
+	}
 	delete(f.users, name)
-	return existed
+	return nil
 }
 
 // CheckName holds a name to what the file can keep.
@@ -120,28 +128,43 @@ func CheckName(name string) error {
 	return nil
 }
 
-// Save replaces the file: after a power cut there is the old one or the new.
-func (f *File) Save() error {
-	var text bytes.Buffer
-	for _, name := range f.Names() {
-		fmt.Fprintf(&text, "%s:%s\n", name, f.users[name])
+// Edit changes a password file, which is made if it is not there: after a power
+// cut there is the old one or the new. A lock on its folder keeps two editors
+// from undoing each other's work.
+func Edit(path string, change func(*File) error) error {
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
 	}
-	folder := filepath.Dir(f.path)
-	tmp, err := os.CreateTemp(folder, ".users-*") // 0600
+	defer folder.Close()
+	if err := lock(folder); err != nil {
+		return fmt.Errorf("locking %s: %w", folder.Name(), err)
+	}
+	f, err := Open(path)
+	if err != nil {
+		return err
+	}
+	if err := change(f); err != nil {
+		return err
+	}
+	if err := f.replace(); err != nil {
+		return err
+	}
+	return folder.Sync()
+}
+
+// replace writes the file under another name and renames it.
+func (f *File) replace() error {
+	tmp, err := os.CreateTemp(filepath.Dir(f.path), ".users-*") // mode 0600
 	if err != nil {
 		return err
 	}
 	defer os.Remove(tmp.Name()) // no effect once renamed
-	_, err = tmp.Write(text.Bytes())
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+	for _, name := range f.Names() {
+		fmt.Fprintf(tmp, "%s:%s\n", name, f.users[name]) // an error shows again in Sync
+	}
+	if err := errors.Join(tmp.Sync(), tmp.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp.Name(), f.path); err != nil {
-		return err
-	}
-	d, err := os.Open(folder)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return os.Rename(tmp.Name(), f.path)
 }

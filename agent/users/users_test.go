@@ -17,19 +17,22 @@ import (
 func newFile(t *testing.T, nameAndPassword ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "users")
-	f, err := Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := 0; i < len(nameAndPassword); i += 2 {
-		if _, err := f.Set(nameAndPassword[i], nameAndPassword[i+1]); err != nil {
-			t.Fatal(err)
+	edit(t, path, func(f *File) error {
+		for i := 0; i < len(nameAndPassword); i += 2 {
+			if err := f.Set(nameAndPassword[i], nameAndPassword[i+1]); err != nil {
+				return err
+			}
 		}
-	}
-	if err := f.Save(); err != nil {
+		return nil
+	})
+	return path
+}
+
+func edit(t *testing.T, path string, change func(*File) error) {
+	t.Helper()
+	if err := Edit(path, change); err != nil {
 		t.Fatal(err)
 	}
-	return path
 }
 
 func TestFile(t *testing.T) {
@@ -45,22 +48,25 @@ func TestFile(t *testing.T) {
 	if err != nil || !slices.Equal(f.Names(), []string{"adam", "zoe"}) {
 		t.Fatalf("%v, %v", f.Names(), err)
 	}
-	if existed, err := f.Set("zoe", "pw3"); !existed || err != nil {
-		t.Errorf("change: %v, %v", existed, err)
+	if err := f.Set("zoe", "pw3"); err != nil {
+		t.Errorf("change: %v", err)
 	}
 	if !f.users["zoe"].matches([]byte("pw3")) || f.users["zoe"].matches([]byte("pw1")) {
 		t.Error("the new password does not count")
 	}
-	if !f.Remove("adam") || f.Remove("adam") {
-		t.Error("Remove tells wrong")
+	if err := f.Remove("adam"); err != nil {
+		t.Error(err)
+	}
+	if err := f.Remove("adam"); !errors.Is(err, ErrNoUser) {
+		t.Errorf("nobody to remove: %v", err)
 	}
 	for _, name := range []string{"", "a:b", "a b", "a\nb", "#a", "\xff", strings.Repeat("x", 300)} {
-		if _, err := f.Set(name, "x"); err == nil {
+		if err := f.Set(name, "x"); err == nil {
 			t.Errorf("the name %q was taken", name)
 		}
 	}
 	for _, password := range []string{"", strings.Repeat("x", 2000)} {
-		if _, err := f.Set("x", password); err == nil {
+		if err := f.Set("x", password); err == nil {
 			t.Errorf("a password of %d bytes was taken", len(password))
 		}
 	}
@@ -135,17 +141,9 @@ func TestVerifierSeesChanges(t *testing.T) {
 	if err := v.Authenticate(t.Context(), "adam", []byte("old")); err != nil {
 		t.Fatal(err)
 	}
-	f, err := Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.Set("adam", "new"); err != nil {
-		t.Fatal(err)
-	}
-	f.Remove("eve")
-	if err := f.Save(); err != nil {
-		t.Fatal(err)
-	}
+	edit(t, path, func(f *File) error {
+		return errors.Join(f.Set("adam", "new"), f.Remove("eve"))
+	})
 	later := time.Now().Add(time.Minute) // for file systems with coarse times
 	if err := os.Chtimes(path, later, later); err != nil {
 		t.Fatal(err)
@@ -165,6 +163,26 @@ func TestVerifierSeesChanges(t *testing.T) {
 	v.checked = time.Time{}
 	if err := v.Authenticate(t.Context(), "adam", []byte("new")); err == nil || errors.Is(err, mqtt.ErrBadCredentials) {
 		t.Errorf("without a file: %v", err)
+	}
+}
+
+func TestEditorsTakeTurns(t *testing.T) {
+	path := newFile(t)
+	const editors = 4
+	done := make(chan error, editors)
+	for i := range editors {
+		go func() {
+			done <- Edit(path, func(f *File) error { return f.Set(string(rune('a'+i)), "pw") })
+		}()
+	}
+	for range editors {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	f, err := Open(path)
+	if err != nil || len(f.Names()) != editors {
+		t.Errorf("%v, %v", f.Names(), err)
 	}
 }
 

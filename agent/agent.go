@@ -1,0 +1,149 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"cistern/agent/config"
+	"cistern/agent/status"
+	"cistern/bridge/drain"
+	"cistern/bridge/mqtt"
+	"cistern/bridge/mqtt/source"
+	"cistern/segstore"
+	"cistern/segstore/ingest"
+)
+
+// Limits of a stop. Each part has its own, shorter one; these are for parts
+// that hang.
+const (
+	stopPartMax  = 10 * time.Second
+	stopStoreMax = 15 * time.Second
+)
+
+// Agent is one gateway. Make it with New, and Run it once.
+type Agent struct {
+	config  config.Config
+	version string
+	log     *slog.Logger
+	started time.Time
+	clock   *clock
+	health  *status.Health
+	sets    []*metrics.Set
+	ages    ages
+
+	// The parts, made by open from top to bottom and never changed after.
+	store      *segstore.Store
+	quarantine *quarantine
+	ingest     *ingest.Accumulator
+	drain      *drain.Drainer // nil without an uplink
+	sources    []*source.Source
+	mqtt       *mqtt.Server
+	status     *status.Server
+}
+
+// New returns an agent that has touched nothing yet.
+func New(c config.Config, version string, log *slog.Logger) *Agent {
+	if c.Gateway.Name == "" {
+		c.Gateway.Name, _ = os.Hostname()
+	}
+	return &Agent{
+		config:  c,
+		version: version,
+		log:     log,
+		clock:   newClock(),
+		health:  &status.Health{Log: log},
+	}
+}
+
+// Run is the gateway's life: it returns nil after a clean stop, which ctx asks
+// for, and else the error of the part that could not go on.
+func (a *Agent) Run(ctx context.Context) error {
+	a.started = time.Now()
+	limitMemory(a.config.Gateway.MemoryLimit)
+	a.log.Info("cistern starts", "version", a.version, "name", a.config.Gateway.Name, "site", a.config.Gateway.Site,
+		"data", a.config.Gateway.Data, "pid", os.Getpid())
+	if err := a.open(); err != nil {
+		return errors.Join(err, a.close())
+	}
+	crew := newCrew(a.log)
+	a.start(crew)
+	if err := a.serve(crew); err != nil {
+		return errors.Join(err, crew.stop(stopPartMax), a.close())
+	}
+	a.tell("READY=1")
+	a.log.Info("ready", "after", time.Since(a.started).Round(time.Millisecond).String())
+
+	var failure error
+	select {
+	case <-ctx.Done():
+	case failure = <-crew.failed:
+		a.log.Error("a part failed, stopping", "error", failure)
+	}
+	a.tell("STOPPING=1")
+	a.log.Info("stopping")
+	err := errors.Join(failure, crew.stop(stopPartMax), a.close())
+	a.log.Info("stopped", "clean", err == nil)
+	return err
+}
+
+// start runs the parts that work inside, right to left.
+func (a *Agent) start(c *crew) {
+	c.start("journal", a.store.Run)
+	if a.drain != nil {
+		c.start("drain", a.drain.Run)
+	}
+	c.start("watch", a.watch)
+	for _, s := range a.sources {
+		c.start("external broker", s.Run)
+	}
+}
+
+// serve opens the doors: devices first, so that who sees the status knows that
+// the gateway takes messages.
+func (a *Agent) serve(c *crew) error {
+	if err := a.mqtt.Listen(); err != nil {
+		return err
+	}
+	c.start("mqtt", a.mqtt.Run)
+	if err := a.status.Listen(); err != nil {
+		return err
+	}
+	c.start("status", a.status.Run)
+	a.log.Info("status: listening", "socket", a.status.Socket)
+	if addr := a.status.Addr(); addr != nil {
+		a.log.Info("status: listening", "http", addr.String())
+	}
+	return nil
+}
+
+// close lets go of what open took, the journal last. What is committed by then
+// is confirmed by then: the parts that confirm have stopped.
+func (a *Agent) close() error {
+	if a.ingest != nil {
+		a.ingest.Close()
+	}
+	if a.store == nil {
+		return nil
+	}
+	done := make(chan error, 1)
+	go func() { done <- a.store.Close() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(stopStoreMax):
+		return fmt.Errorf("the journal did not close within %s", stopStoreMax)
+	}
+}
+
+// tell notes what the service manager could not be told: it would wait in vain.
+func (a *Agent) tell(state string) {
+	if err := notify(state); err != nil {
+		a.log.Warn("the service manager can't be told", "state", state, "error", err)
+	}
+}
