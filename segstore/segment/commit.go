@@ -157,7 +157,7 @@ func (h CommitHeader) put(b []byte) {
 	binary.BigEndian.PutUint64(b[24:], uint64(h.AgeMillis))
 	binary.BigEndian.PutUint64(b[32:], uint64(h.WallMilli))
 	binary.BigEndian.PutUint32(b[40:], h.Frames)
-	binary.BigEndian.PutUint32(b[44:], crc32.Checksum(b[:44], castagnoli))
+	binary.BigEndian.PutUint32(b[44:], crcOf(b[:44]))
 }
 
 // ParseCommitHeader reads a commit header of segment id. ErrNotWritten means
@@ -167,7 +167,7 @@ func ParseCommitHeader(b []byte, id uint64) (CommitHeader, error) {
 		binary.BigEndian.Uint64(b[8:]) != id {
 		return CommitHeader{}, fmt.Errorf("commit header: %w", ErrNotWritten)
 	}
-	if crc32.Checksum(b[:44], castagnoli) != binary.BigEndian.Uint32(b[44:]) {
+	if crcOf(b[:44]) != binary.BigEndian.Uint32(b[44:]) {
 		return CommitHeader{}, fmt.Errorf("commit header: %w", ErrChecksum)
 	}
 	h := CommitHeader{

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"slices"
 )
 
@@ -82,8 +81,8 @@ func (f Footer) AppendTo(dst []byte) []byte {
 	size := len(refs) + len(summary) + TrailerLen
 	dst = append(dst, make([]byte, int(PageAlign(int64(size)))-size)...)
 	dst = append(append(dst, refs...), summary...)
-	f.refsLen, f.refsCRC = uint32(len(refs)), crc32.Checksum(refs, castagnoli)
-	f.summaryLen, f.summaryCRC = uint32(len(summary)), crc32.Checksum(summary, castagnoli)
+	f.refsLen, f.refsCRC = uint32(len(refs)), crcOf(refs)
+	f.summaryLen, f.summaryCRC = uint32(len(summary)), crcOf(summary)
 	return f.Trailer.appendTo(dst)
 }
 
@@ -107,7 +106,7 @@ func (t Trailer) appendTo(dst []byte) []byte {
 		dst = binary.BigEndian.AppendUint64(dst, v)
 	}
 	dst = append(dst, t.Lane, 0, 0, 0)
-	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+	return binary.BigEndian.AppendUint32(dst, crcOf(dst[start:]))
 }
 
 // ParseTrailer reads the last bytes of a file. ErrNotWritten means the segment
@@ -120,7 +119,7 @@ func ParseTrailer(tail []byte) (Trailer, error) {
 	if binary.BigEndian.Uint32(b) != trailerMagic {
 		return Trailer{}, fmt.Errorf("segment trailer: %w", ErrNotWritten)
 	}
-	if crc32.Checksum(b[:TrailerLen-4], castagnoli) != binary.BigEndian.Uint32(b[TrailerLen-4:]) {
+	if crcOf(b[:TrailerLen-4]) != binary.BigEndian.Uint32(b[TrailerLen-4:]) {
 		return Trailer{}, fmt.Errorf("segment trailer: %w", ErrChecksum)
 	}
 	return Trailer{
@@ -160,7 +159,7 @@ func ParseFooter(tail []byte) (Footer, error) {
 		return f, fmt.Errorf("segment footer: %d bytes read, it has %d", len(tail), f.Size())
 	}
 	refs := tail[int64(len(tail))-f.Size():][:f.refsLen]
-	if crc32.Checksum(refs, castagnoli) != f.refsCRC {
+	if crcOf(refs) != f.refsCRC {
 		return f, fmt.Errorf("segment footer references: %w", ErrChecksum)
 	}
 	for _, s := range order {
@@ -196,7 +195,7 @@ func parseSummary(tail []byte) (Footer, []refsOf, error) {
 		return f, nil, fmt.Errorf("segment footer: %d bytes read, the summary has %d", len(tail), t.SummarySize())
 	}
 	b := tail[int64(len(tail))-t.SummarySize():][:t.summaryLen]
-	if crc32.Checksum(b, castagnoli) != t.summaryCRC {
+	if crcOf(b) != t.summaryCRC {
 		return f, nil, fmt.Errorf("segment footer summary: %w", ErrChecksum)
 	}
 	d := uvarints{b: b}

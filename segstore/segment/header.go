@@ -44,7 +44,7 @@ func (h Header) AppendTo(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, h.SizeBytes)
 	dst = append(dst, h.Lane, 0, 0, 0)
 	dst = binary.BigEndian.AppendUint32(dst, 0)
-	dst = binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+	dst = binary.BigEndian.AppendUint32(dst, crcOf(dst[start:]))
 	return append(dst, make([]byte, PageSize-(len(dst)-start))...)
 }
 
@@ -53,7 +53,7 @@ func ParseHeader(page []byte) (Header, error) {
 	if len(page) < headerLen || string(page[:8]) != headerMagic {
 		return Header{}, fmt.Errorf("segment header: %w", ErrNotWritten)
 	}
-	if crc32.Checksum(page[:headerLen-4], castagnoli) != binary.BigEndian.Uint32(page[headerLen-4:]) {
+	if crcOf(page[:headerLen-4]) != binary.BigEndian.Uint32(page[headerLen-4:]) {
 		return Header{}, fmt.Errorf("segment header: %w", ErrChecksum)
 	}
 	h := Header{
@@ -65,3 +65,5 @@ func ParseHeader(page []byte) (Header, error) {
 	copy(h.Store[:], page[8:])
 	return h, nil
 }
+
+func crcOf(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
