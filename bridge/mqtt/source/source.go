@@ -20,8 +20,9 @@ type Appender interface {
 }
 
 // Router makes a record of a message: it fills rec and says where it belongs.
-// rec may keep payload; it is used up before the next call. An error means that
-// the message can't become a record, now or later.
+// rec may keep payload, and memory of the Router's own: it is used up before the
+// next call, and one source calls from one goroutine at a time. An error means
+// that the message can't become a record, now or later.
 type Router interface {
 	Map(topic string, payload []byte, qos byte, retain, dup bool, rec *batch.Record) (metadata.PartitionID, error)
 }

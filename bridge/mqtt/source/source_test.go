@@ -165,6 +165,25 @@ func TestSilentBroker(t *testing.T) {
 	}
 }
 
+// PINGRESP comes behind the messages that a full window holds back.
+func TestShortStallIsNotTakenForASilentBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &memory{manual: true}
+		_, b, _ := start(t, testConfig, a)
+		p := b.serve(true)
+		time.Sleep(KeepAliveDefault - 2*time.Second)
+		go p.publish(1, 12)
+		time.Sleep(9 * time.Second) // PINGREQ goes out in between
+		a.commit(nil)
+		synctest.Wait()
+		a.commit(nil)
+		time.Sleep(time.Minute)
+		if got := p.acks(); !slices.Equal(got, ids(1, 12)) {
+			t.Errorf("acknowledged %v", got)
+		}
+	})
+}
+
 func TestConnectionLostWhileTheHandlerWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &memory{manual: true}
