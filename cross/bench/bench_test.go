@@ -40,8 +40,8 @@ func TestRingGroupsWhatWaits(t *testing.T) {
 // slowSync takes long enough for everybody to queue, on the fake clock.
 type slowSync struct{ vfs.FS }
 
-func (s slowSync) Create(name string) (vfs.File, error) {
-	f, err := s.FS.Create(name)
+func (s slowSync) Open(name string) (vfs.File, error) {
+	f, err := s.FS.Open(name)
 	return slowFile{f}, err
 }
 

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"sync"
@@ -33,80 +30,43 @@ type Result struct {
 
 func (r Result) perSecond() float64 { return float64(r.Records) / r.Elapsed.Seconds() }
 
-// cellArgument makes this program measure one setting and print the result:
-// each cell runs in a process of its own, so that none inherits another's heap.
-const cellArgument = "measure-one-cell"
-
-// measure runs one cell in a process of its own.
+// measure runs one setting in a process of its own, in an empty folder.
 func measure(ctx context.Context, s Setting) (Result, error) {
-	if err := os.RemoveAll(s.Dir); err != nil {
-		return Result{}, err
-	}
-	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
+	if err := errors.Join(os.RemoveAll(s.Dir), os.MkdirAll(s.Dir, 0o755)); err != nil {
 		return Result{}, err
 	}
 	defer os.RemoveAll(s.Dir)
-	setting, err := json.Marshal(s)
-	if err != nil {
-		return Result{}, err
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return Result{}, err
-	}
-	child := exec.CommandContext(ctx, self, cellArgument, string(setting))
-	child.Stderr = os.Stderr
-	out, err := child.Output()
-	if err != nil {
-		return Result{}, fmt.Errorf("%+v: %w", s, err)
-	}
-	var r Result
-	return r, json.Unmarshal(out, &r)
+	return inChild[Setting, Result](ctx, "cell", s)
 }
 
 // cell is the child's side of measure.
-func cell(setting string) error {
-	var s Setting
-	if err := json.Unmarshal([]byte(setting), &s); err != nil {
-		return err
-	}
+func cell(s Setting) (r Result, err error) {
 	j, fs, err := open(s)
 	if err != nil {
-		return err
+		return r, err
 	}
+	defer func() { err = errors.Join(err, j.Close()) }()
 	pool := make([][][]byte, s.Producers)
 	for p := range pool {
 		pool[p] = load.Records(p, max(256, 4*s.Batch), s.Size)
 	}
 	ctx := context.Background()
 	if _, err := drive(ctx, j, s, pool, min(s.Duration, time.Second)); err != nil {
-		return err
+		return r, err
 	}
-
-	var r Result
 	before, err := take(s, j, fs)
 	if err != nil {
-		return err
+		return r, err
 	}
 	latencies, err := drive(ctx, j, s, pool, s.Duration)
 	if err != nil {
-		return err
+		return r, err
 	}
 	after, err := take(s, j, fs)
 	if err != nil {
-		return err
+		return r, err
 	}
-	r.Records = int64(len(latencies) * s.Batch)
-	r.Payload = r.Records * int64(s.Size)
-	slices.Sort(latencies)
-	r.P50, r.P99 = percentile(latencies, 50), percentile(latencies, 99)
-	r.Elapsed = after.at.Sub(before.at)
-	r.Groups = after.groups - before.groups
-	r.Syncs = after.syncs - before.syncs
-	r.CPU = after.cpu - before.cpu
-	r.Mallocs = after.mallocs - before.mallocs
-	r.Device = after.device.Minus(before.device)
-	return errors.Join(json.NewEncoder(os.Stdout).Encode(r), j.Close())
+	return after.since(before, latencies, s), nil
 }
 
 // drive lets every producer append in a closed loop for d and returns the
@@ -165,6 +125,24 @@ func take(s Setting, j Journal, fs *counting) (moment, error) {
 	m.cpu = time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 	m.at = time.Now()
 	return m, nil
+}
+
+// since makes a result of two moments and what was done between them.
+func (m moment) since(before moment, latencies []time.Duration, s Setting) Result {
+	slices.Sort(latencies)
+	records := int64(len(latencies) * s.Batch)
+	return Result{
+		Records: records,
+		Payload: records * int64(s.Size),
+		Elapsed: m.at.Sub(before.at),
+		P50:     percentile(latencies, 50),
+		P99:     percentile(latencies, 99),
+		Groups:  m.groups - before.groups,
+		Syncs:   m.syncs - before.syncs,
+		CPU:     m.cpu - before.cpu,
+		Mallocs: m.mallocs - before.mallocs,
+		Device:  m.device.Minus(before.device),
+	}
 }
 
 func percentile(sorted []time.Duration, p int) time.Duration {

@@ -35,7 +35,8 @@ type Setting struct {
 
 // engines are the journals by name. The baseline comes first everywhere.
 var engines = map[string]func(Setting, vfs.FS) (Journal, error){
-	"ring": openRing,
+	"ring":     openRing,
+	"segstore": openSegstore,
 }
 
 func open(s Setting) (Journal, *counting, error) {

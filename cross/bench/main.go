@@ -13,6 +13,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -30,6 +31,7 @@ import (
 type plan struct {
 	out    io.Writer
 	dir    string // on the machine's own disk
+	card   string // in RAM, for the simulated card
 	rounds int
 	each   time.Duration // one cell
 	quick  bool
@@ -41,18 +43,18 @@ var sections = []struct {
 	run  func(context.Context, *plan) error
 }{
 	{"throughput", throughput},
+	{"window", window},
 	{"wear", wear},
+	{"opening", opening},
+	{"memory", memory},
 }
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == cellArgument {
-		if err := cell(os.Args[2]); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
-		}
-		return
+	err := asChild(os.Args[1:], os.Stdout)
+	if errors.Is(err, errNotChild) {
+		err = run()
 	}
-	if err := run(); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -77,6 +79,10 @@ func run() error {
 		return err
 	}
 	defer os.RemoveAll(p.dir)
+	if p.card, err = cardDir(); err != nil {
+		return err
+	}
+	defer os.RemoveAll(p.card)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 

@@ -38,22 +38,32 @@ type ringAppend struct {
 }
 
 func openRing(s Setting, fs vfs.FS) (Journal, error) {
-	f, err := fs.Create(filepath.Join(s.Dir, "ring"))
-	if err != nil {
+	name := filepath.Join(s.Dir, "ring")
+	if err := writeRing(name); err != nil {
 		return nil, err
 	}
-	chunk := make([]byte, ringFillChunk)
-	for at := int64(0); at < ringBytes; at += ringFillChunk {
-		if _, err := f.WriteAt(chunk, at); err != nil {
-			return nil, err
-		}
-	}
-	if err := f.Sync(); err != nil {
+	f, err := fs.Open(name)
+	if err != nil {
 		return nil, err
 	}
 	r := &ring{file: f, queue: make(chan ringAppend, ringQueueMax), done: make(chan struct{})}
 	go r.run()
 	return r, nil
+}
+
+// writeRing writes every block once, at the speed of the file system below.
+func writeRing(name string) error {
+	f, err := vfs.OS.Create(name)
+	if err != nil {
+		return err
+	}
+	chunk := make([]byte, ringFillChunk)
+	for at := int64(0); at < ringBytes; at += ringFillChunk {
+		if _, err := f.WriteAt(chunk, at); err != nil {
+			return errors.Join(err, f.Close())
+		}
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 func (r *ring) Append(_ context.Context, _ int, records [][]byte) error {

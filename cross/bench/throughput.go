@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 )
 
 // throughput compares journals at 1, 8 and 64 producers, on the simulated card
@@ -12,11 +13,12 @@ func throughput(ctx context.Context, p *plan) error {
 	for _, device := range []struct {
 		name, remark string
 		card         bool
+		dir          string
 	}{
-		{"simulated card", "0.2 ms per write, 0.1 ms per 4 KiB, 4 ms per flush.", true},
-		{"this machine's disk", "Fast and noisy; its stalls are in the p99 of both.", false},
+		{"the simulated card", cardRemark, true, p.card},
+		{"this machine's disk", "Fast and noisy; its stalls are in the p99 of both.", false, p.dir},
 	} {
-		t := newTable(p.out, "Journal on the "+device.name, device.remark,
+		t := newTable(p.out, "Journal on "+device.name, device.remark,
 			"producers × records × bytes", "records/s: ring", "ours", "ratio",
 			"p50 ms: ring", "ours", "p99 ms: ring", "ours", "ratio",
 			"flushes/s: ring", "ours", "syncs per commit, ours",
@@ -25,7 +27,7 @@ func throughput(ctx context.Context, p *plan) error {
 			for _, batch := range []int{1, 16} {
 				for _, producers := range []int{1, 8, 64} {
 					s := Setting{
-						Dir: filepath.Join(p.dir, "cell"), Card: device.card,
+						Dir: filepath.Join(device.dir, "cell"), Card: device.card,
 						Producers: producers, Batch: batch, Size: size, Partitions: 1, Duration: p.each,
 					}
 					if err := compare(ctx, p, t, s); err != nil {
@@ -33,6 +35,31 @@ func throughput(ctx context.Context, p *plan) error {
 					}
 				}
 			}
+		}
+	}
+	return nil
+}
+
+const cardRemark = "0.2 ms per write, 0.1 ms per 4 KiB, 4 ms per flush."
+
+// window shows what a commit window buys on the card: flushes for latency.
+func window(ctx context.Context, p *plan) error {
+	t := newTable(p.out, "What a commit window buys, on the simulated card", cardRemark,
+		"producers × records × bytes", "window", "records/s", "p50 ms", "p99 ms", "flushes/s", "records per commit")
+	for _, shape := range []Setting{
+		{Producers: 64, Batch: 1, Size: 128},
+		{Producers: 64, Batch: 16, Size: 128},
+	} {
+		for _, w := range []time.Duration{0, 10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond} {
+			s := shape
+			s.Engine, s.Dir, s.Card, s.Partitions = "segstore", filepath.Join(p.card, "cell"), true, 1
+			s.Window, s.Duration = w, p.each
+			r, err := measure(ctx, s)
+			if err != nil {
+				return err
+			}
+			t.row(fmt.Sprintf("%d × %d × %d", s.Producers, s.Batch, s.Size), w.String(), count(r.perSecond()),
+				millis(r.P50), millis(r.P99), count(float64(r.Syncs)/r.Elapsed.Seconds()), fmt.Sprintf("%.1f", per(r.Records, r.Groups)))
 		}
 	}
 	return nil
