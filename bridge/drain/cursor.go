@@ -2,6 +2,7 @@ package drain
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
 
@@ -31,7 +32,9 @@ type Cursor struct {
 	// Upstream is the target's offset behind our last acknowledged batch:
 	// a search for our batches begins there.
 	Upstream int64 `msgpack:"up"`
-	AckedAt  int64 `msgpack:"acked"` // unix ms of the last acknowledgement
+	// AckedAt is when upstream last confirmed that it knows the producer: unix
+	// ms of the last acknowledgement, or of taking the id.
+	AckedAt int64 `msgpack:"acked"`
 	// Incarnation counts producer ids: a higher one means that what upstream
 	// knew of us was given up, on purpose.
 	Incarnation int `msgpack:"inc"`
@@ -68,7 +71,8 @@ func NewCursor(start int64) Cursor {
 }
 
 // Incarnate begins anew at a target: sequence numbers count from Position.
-func (c *Cursor) Incarnate(to Target, producer int64, epoch int16, upstream int64) {
+func (c *Cursor) Incarnate(now time.Time, to Target, producer int64, epoch int16, upstream int64) {
+	c.AckedAt = now.UnixMilli()
 	c.Target, c.Producer, c.Epoch = to, producer, epoch
 	c.Base, c.Upstream, c.InDoubt = c.Position, upstream, false
 	c.Incarnation++

@@ -28,7 +28,7 @@ type partition struct {
 	backoff Backoff
 	resent  int64
 
-	contradicted bool    // upstream disagreed since the last acknowledgement
+	contradicted int64   // Position at which upstream disagreed last, -1: none since the last acknowledgement
 	suspect      suspect // the batch that was refused last
 	refusedRun   int     // batches quarantined since the last success
 }
@@ -43,13 +43,14 @@ type suspect struct {
 func newPartition(d *Drainer, log Log) (*partition, error) {
 	id := log.Partition()
 	p := &partition{
-		d:       d,
-		log:     log,
-		id:      id,
-		logger:  d.cfg.Logger.With("partition", id.String()),
-		backoff: Backoff{Min: BackoffMin, Max: BackoffMax},
-		how:     Opening{First: true},
-		suspect: suspect{offset: -1},
+		d:            d,
+		log:          log,
+		id:           id,
+		logger:       d.cfg.Logger.With("partition", id.String()),
+		backoff:      Backoff{Min: BackoffMin, Max: BackoffMax},
+		how:          Opening{First: true},
+		contradicted: -1,
+		suspect:      suspect{offset: -1},
 	}
 	if err := p.load(); err != nil {
 		return nil, fmt.Errorf("drain %s: %w", id, err)
@@ -129,13 +130,15 @@ func (p *partition) session(ctx context.Context) error {
 func (p *partition) weigh(err error) time.Duration {
 	switch verdict := VerdictOf(err); {
 	case verdict == Misplaced || verdict == Forgotten:
-		p.how = Opening{Relocate: true, Forgotten: verdict == Forgotten}
-		if p.contradicted {
+		p.how = Opening{Relocate: true, Contradicted: true, Forgotten: verdict == Forgotten}
+		// A position that was corrected and refused again means that another
+		// drainer is ahead: look again. The same position twice explains nothing.
+		if p.contradicted == p.cursor.Position {
 			p.how.Forgotten = false
 			p.say(StateStopped, fmt.Sprintf("upstream refuses the sequence at offset %d, and what was found there does not explain it: %v", p.cursor.Position, err))
 			return StoppedRetry
 		}
-		p.contradicted = true
+		p.contradicted = p.cursor.Position
 		p.say(StateRetrying, err.Error())
 		return p.backoff.Next()
 	case verdict == Denied:

@@ -71,6 +71,9 @@ type Opening struct {
 	First bool
 	// Relocate: the position was contradicted, or the silence was long. Look.
 	Relocate bool
+	// Contradicted: upstream refused our sequence number. If looking explains
+	// nothing, and the producer id may have expired, take a new incarnation.
+	Contradicted bool
 	// Forgotten: upstream no longer knows the producer. After looking, take a
 	// new incarnation.
 	Forgotten bool

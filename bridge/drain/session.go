@@ -51,9 +51,13 @@ func (s *session) run(ctx context.Context) error {
 		s.tell()
 		select {
 		case <-ctx.Done():
-			return s.finish()
+			s.finish()
+			return ctx.Err()
 		case o := <-s.results:
 			if err := s.land(ctx, o); err != nil {
+				if ctx.Err() != nil {
+					s.saveAtStop(false)
+				}
 				return err
 			}
 		case <-moved:
@@ -153,23 +157,28 @@ func (s *session) land(ctx context.Context, o outcome) error {
 	if o.err != nil {
 		return s.fallen(ctx, f, o.err)
 	}
+	s.landed(f, o.upstream)
+	return nil
+}
+
+// landed moves the cursor behind a batch that was acknowledged.
+func (s *session) landed(f flight, upstream int64) {
 	now := s.d.cfg.Now()
 	s.cursor.Position = f.next
 	s.cursor.AckedAt = now.UnixMilli()
-	if o.upstream >= 0 {
-		s.cursor.Upstream = o.upstream
+	if upstream >= 0 {
+		s.cursor.Upstream = upstream
 	}
 	s.d.meter.add(now, int64(f.records), int64(f.bytes))
 	s.window = InFlightMax
 	s.backoff.Reset()
-	s.contradicted, s.suspect, s.refusedRun = false, suspect{offset: -1}, 0
+	s.contradicted, s.suspect, s.refusedRun = -1, suspect{offset: -1}, 0
 	if s.unsaved == 0 {
 		s.timer.Reset(SaveInterval)
 	}
 	if s.unsaved++; s.unsaved >= SaveEvery {
 		s.save()
 	}
-	return nil
 }
 
 // pop removes the oldest flight and settles its memory.
@@ -202,35 +211,41 @@ func (s *session) housekeep() {
 
 // finish ends a session cleanly: the answers that are due get a moment, then
 // the cursor is saved.
-func (s *session) finish() error {
+func (s *session) finish() {
 	grace := time.NewTimer(StopGrace)
 	defer grace.Stop()
-	clean := true
-	for clean && len(s.flights) > 0 {
+	for len(s.flights) > 0 {
 		select {
 		case o := <-s.results:
+			f := s.pop()
 			if o.err != nil {
-				clean = false
-				break
+				s.saveAtStop(false)
+				return
 			}
-			clean = s.land(context.Background(), o) == nil
+			s.landed(f, o.upstream)
 		case <-grace.C:
-			clean = false
+			s.saveAtStop(false)
+			return
 		}
 	}
-	// Whatever was sent in this process is known only if all of it was
-	// acknowledged, here or before.
-	if clean && s.next == s.cursor.Position && s.window == InFlightMax {
+	// What was sent by an earlier session is known, too, once a batch behind
+	// it was acknowledged in this one: the broker takes them in order.
+	s.saveAtStop(s.window == InFlightMax)
+}
+
+// saveAtStop saves the cursor, and withdraws the doubt when everything that
+// was ever sent is known to have arrived.
+func (s *session) saveAtStop(clean bool) {
+	if clean {
 		s.cursor.InDoubt = false
 	}
 	s.publish(0)
-	if s.cursor.Producer < 0 || s.unsaved == 0 && s.doubted == s.cursor.InDoubt {
-		return nil
+	if s.unsaved == 0 && s.doubted == s.cursor.InDoubt {
+		return
 	}
 	if err := s.saveSync(); err != nil {
-		s.logger.Error("drain: cursor not saved at stop; the next start searches upstream", "error", err)
+		s.logger.Error("cursor not saved at stop, the next start searches upstream", "error", err)
 	}
-	return nil
 }
 
 // close gives memory back. Flights that are still out leave theirs behind.

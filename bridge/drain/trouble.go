@@ -18,7 +18,7 @@ func (s *session) fallen(ctx context.Context, f flight, failure error) error {
 		case <-s.results:
 			s.pop()
 		case <-ctx.Done():
-			return s.finish()
+			return ctx.Err()
 		}
 	}
 	s.rewind()

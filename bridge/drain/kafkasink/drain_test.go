@@ -19,15 +19,16 @@ func TestDrainsInOrder(t *testing.T) {
 	for name, opts := range releases {
 		t.Run(name, func(t *testing.T) {
 			c := newCentral(t, opts...)
-			c.create("plain", 2)
-			a, b := newLog("plain", 0).fill(t, 40, 10), newLog("plain", 1).fill(t, 3, 1)
+			stream := c.name("plain")
+			c.create(stream, 2)
+			a, b := newLog(stream, 0).fill(t, 40, 10), newLog(stream, 1).fill(t, 3, 1)
 			g := c.gateway(setup{}, a, b)
 			g.drained(a, b)
 			a.append(t, 5, metadata.CodecLZ4) // wakes an idle partition
 			g.drained(a, b)
 			g.stop()
-			c.expect("plain", 0, a.id, offsets(0, 405))
-			c.expect("plain", 1, b.id, offsets(0, 3))
+			c.expect(stream, 0, a.id, offsets(0, 405))
+			c.expect(stream, 1, b.id, offsets(0, 3))
 		})
 	}
 }

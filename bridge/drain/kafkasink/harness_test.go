@@ -8,10 +8,12 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"os"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -322,6 +324,46 @@ func (c *central) expect(topic string, partition int32, id metadata.PartitionID,
 	c.t.Fatalf("%s/%d upstream: %d records for %d: %d lost, %d duplicated", topic, partition, len(got), len(want), lost, duplicated)
 }
 
+// expectEach checks one upstream partition that several logs share: all of each
+// once, and in its own order.
+func (c *central) expectEach(topic string, partition int32, when string, logs ...*memLog) {
+	c.t.Helper()
+	got := c.read(topic, partition)
+	total := 0
+	for _, l := range logs {
+		own := slices.DeleteFunc(slices.Clone(got), func(v string) bool {
+			return !strings.Contains(v, fmt.Sprintf("%q", l.id))
+		})
+		total += len(own)
+		var want []string
+		for _, o := range offsets(0, l.HighWatermark()) {
+			want = append(want, value(l.id, o))
+		}
+		if !slices.Equal(own, want) {
+			c.t.Fatalf("%s: %s has %d records upstream for %d here, or in another order", when, l.id, len(own), len(want))
+		}
+	}
+	if total != len(got) {
+		c.t.Fatalf("%s: %d records upstream are nobody's", when, len(got)-total)
+	}
+}
+
+var names atomic.Int64
+
+// name returns a name for a stream that no other test or run uses.
+func (c *central) name(what string) string {
+	return fmt.Sprintf("%s-%d-%d", what, os.Getpid(), names.Add(1))
+}
+
+func portOf(t testing.TB, addr string) int {
+	t.Helper()
+	a, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.Port
+}
+
 // offsets returns [from, to).
 func offsets(from, to int64) []int64 {
 	var all []int64
@@ -413,6 +455,12 @@ func (g *gateway) onCursor(p metadata.PartitionID, offset int64) {
 // drained waits until the cursors of logs are at their ends.
 func (g *gateway) drained(logs ...*memLog) {
 	g.t.Helper()
+	g.drainedOr(nil, logs...)
+}
+
+// drainedOr is drained, but gives up when stop is closed.
+func (g *gateway) drainedOr(stop <-chan struct{}, logs ...*memLog) {
+	g.t.Helper()
 	timeout := time.After(patience)
 	for {
 		missing := ""
@@ -428,6 +476,8 @@ func (g *gateway) drained(logs ...*memLog) {
 		}
 		select {
 		case <-g.moved:
+		case <-stop:
+			return
 		case <-timeout:
 			g.t.Fatalf("not drained: %s; status %+v", missing, g.drainer.Status())
 		}

@@ -35,16 +35,19 @@ func (l place) position(ctx context.Context, c *drain.Cursor, how drain.Opening)
 	if !c.InDoubt && !how.Relocate {
 		return nil
 	}
+	before := c.Position
 	if err := l.scan(ctx, c); err != nil {
 		return err
 	}
-	if how.Forgotten || how.Relocate && l.expired(c) {
+	if how.Forgotten || how.Contradicted && c.Position == before && l.expired(c) {
 		return l.incarnate(ctx, c, "upstream no longer knows the producer id")
 	}
 	return nil
 }
 
-// expired reports whether brokers may have forgotten our producer.
+// expired reports whether brokers may have forgotten our producer. Only then is
+// a new id safe: under another one a request that is still on its way, sent
+// before a crash, would be admitted a second time.
 func (l place) expired(c *drain.Cursor) bool {
 	return l.s.cfg.Now().UnixMilli()-c.AckedAt > drain.SilenceMax.Milliseconds()
 }
@@ -59,7 +62,7 @@ func (l place) incarnate(ctx context.Context, c *drain.Cursor, why string) error
 	if err != nil {
 		return err
 	}
-	c.Incarnate(l.to, id, epoch, end)
+	c.Incarnate(l.s.cfg.Now(), l.to, id, epoch, end)
 	l.s.cfg.Logger.Info("new producer id upstream", "target", l.to.String(), "cluster", l.to.Cluster,
 		"producer", id, "position", c.Position, "incarnation", c.Incarnation, "why", why)
 	return nil
