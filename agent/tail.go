@@ -153,11 +153,11 @@ func (t *tail) batch(l *tailLog, b []byte) error {
 		if r.Offset < l.next {
 			continue
 		}
-		topic := recordTopic(&r)
-		if topic == "" || !packet.Match(t.filter, topic) {
+		rec := TailRecord(l.Partition(), &r)
+		if rec.Topic == "" || !packet.Match(t.filter, rec.Topic) {
 			continue
 		}
-		if err := t.emit(tailRecord(l.Partition(), &r, topic)); err != nil {
+		if err := t.emit(rec); err != nil {
 			return err
 		}
 		if t.left--; t.left == 0 {
@@ -180,10 +180,11 @@ func recordTopic(r *batch.Record) string {
 	return string(r.Key)
 }
 
-func tailRecord(p metadata.PartitionID, r *batch.Record, topic string) *status.TailRecord {
+// TailRecord is how a stored record is shown. It copies what it keeps.
+func TailRecord(p metadata.PartitionID, r *batch.Record) *status.TailRecord {
 	out := &status.TailRecord{
 		Stream: p.Stream, Partition: p.Partition, Offset: r.Offset,
-		Time: time.UnixMilli(r.Timestamp).UTC(), Topic: topic, Key: string(r.Key),
+		Time: time.UnixMilli(r.Timestamp).UTC(), Topic: recordTopic(r), Key: string(r.Key),
 	}
 	out.SetValue(r.Value)
 	for _, h := range r.Headers {

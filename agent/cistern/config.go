@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -90,16 +88,4 @@ func (p *place) findSocket() (string, error) {
 		return "", err
 	}
 	return c.SocketPath()
-}
-
-// findStore returns the data folder that an argument or the default names.
-func findStore(args []string) (string, error) {
-	dir := config.Default().Gateway.Data
-	if len(args) > 0 {
-		dir = args[0]
-	}
-	if _, err := os.Stat(dir); err != nil {
-		return "", hinted(err, "name the gateway's data folder, for example "+filepath.Join("/var/lib", "cistern"))
-	}
-	return dir, nil
 }

@@ -77,7 +77,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("see `"+c.CommandPath()+" --help`", "%w", err)
 	})
-	root.AddCommand(newRun(), newConfig(), newStatus(), newTail(), newUser(), newVersion())
+	root.AddCommand(newRun(), newConfig(), newStatus(), newTail(), newUser(), newDump(), newCheck(), newVersion())
 	return root
 }
 
