@@ -61,7 +61,12 @@ func newUser() *cobra.Command {
 
 func fileFlag(c *cobra.Command, file *string) {
 	c.Flags().StringVar(file, "file", "", "the password `FILE`")
-	_ = c.MarkFlagRequired("file") // fails only for a flag that is not there
+	c.PreRunE = func(c *cobra.Command, _ []string) error {
+		if *file == "" {
+			return usage("add --file users, for example", "%s needs a password file", c.CommandPath())
+		}
+		return nil
+	}
 }
 
 func newUserAdd() *cobra.Command {
