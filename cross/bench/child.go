@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime/debug"
 )
 
 // Every measurement runs in a child process, so that none inherits another's
@@ -45,7 +44,6 @@ func asChild(args []string, out io.Writer) error {
 	if !ok {
 		return fmt.Errorf("no task %q", args[1])
 	}
-	debug.SetMemoryLimit(memoryLimit)
 	result, err := do(args[2])
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"cistern/cross/load"
@@ -64,6 +65,7 @@ func memory(ctx context.Context, p *plan) error {
 }
 
 func measureMemory(h held) (m Memory, err error) {
+	debug.SetMemoryLimit(memoryLimit)
 	s := Setting{Dir: h.Dir, Partitions: h.Partitions, Producers: 1, Batch: 1, Size: 128}
 	if h.Active {
 		s.Producers = h.Partitions

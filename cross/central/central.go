@@ -5,8 +5,8 @@
 // It is for the demo, the tests and the benchmarks. The agent carries none of
 // it, which cross/build holds.
 //
-// The stand-in syncs every write and keeps its data in a directory, so that it
-// can be killed and started again like a real cluster. It can advertise an
+// The stand-in keeps its data in a directory, so that it can be killed and
+// started again like a real cluster. It can advertise an
 // address that is not its own: a client of Kafka bootstraps with one address
 // and then goes where the metadata points, so an uplink that is to be cut has
 // to be the advertised one.
@@ -26,6 +26,7 @@ type Options struct {
 	Listen     string // host:port; port 0 takes a free one
 	Advertise  string // host:port that metadata points to; empty: the listener's
 	Dir        string // data; empty keeps it in memory
+	Sync       bool   // every write to the device: slow, survives a power cut
 	Partitions int    // of a topic that is created by being used
 }
 
@@ -56,7 +57,10 @@ func Serve(ctx context.Context, o Options, ready func(address string)) error {
 		}),
 	}
 	if o.Dir != "" {
-		opts = append(opts, kfake.DataDir(o.Dir), kfake.SyncWrites())
+		opts = append(opts, kfake.DataDir(o.Dir))
+	}
+	if o.Sync {
+		opts = append(opts, kfake.SyncWrites())
 	}
 	cluster, err := kfake.NewCluster(opts...)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 // Centre is the stand-in for the central cluster as a process that can be
 // killed and started again on its data.
 type Centre struct {
+	Sync bool // every write to its device
+
 	binary, dir, advertise string
 
 	process *Process
@@ -25,7 +27,7 @@ func NewCentre(binary, dir, advertise string) *Centre {
 // Start runs it and returns when it listens, each time on another port.
 func (c *Centre) Start() error {
 	first := make(chan string, 1)
-	p, err := Start(first, c.binary, "-data", c.dir, "-advertise", c.advertise)
+	p, err := Start(first, c.binary, "-data", c.dir, "-advertise", c.advertise, fmt.Sprintf("-sync=%t", c.Sync))
 	if err != nil {
 		return err
 	}

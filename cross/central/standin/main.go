@@ -18,7 +18,8 @@ func main() {
 	var o central.Options
 	flag.StringVar(&o.Listen, "listen", "127.0.0.1:0", "host:port to listen on; loopback only")
 	flag.StringVar(&o.Advertise, "advertise", "", "host:port that clients are sent to (default: the one it listens on)")
-	flag.StringVar(&o.Dir, "data", "", "data directory, every write synced (default: in memory)")
+	flag.StringVar(&o.Dir, "data", "", "data directory (default: in memory)")
+	flag.BoolVar(&o.Sync, "sync", false, "sync every write to the device")
 	flag.IntVar(&o.Partitions, "partitions", 1, "partitions of a topic that is created by being used")
 	flag.Parse()
 
