@@ -66,6 +66,8 @@ type lane struct {
 	batches int      // in the active segment
 	latched error
 
+	snapMark uint64 // of the pool, when the active segment's snapshot was taken
+
 	activeMu sync.RWMutex // for readers
 	active   *segmentInfo
 	holds    segment.Index
@@ -341,6 +343,7 @@ func (l *lane) register() {
 	l.active, l.holds = seg, segment.Index{}
 	l.activeMu.Unlock()
 	l.store.addSegment(seg)
+	l.store.pool.durable(l.snapMark)
 	l.batches = 0
 }
 
@@ -412,6 +415,7 @@ func epochKV(p interface{ String() string }, epoch int32, start int64) KV {
 func (s *Store) addSegment(seg *segmentInfo) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	delete(s.births, seg.id)
 	s.segments[seg.id] = seg
 	s.order[seg.lane] = append(s.order[seg.lane], seg.id)
 }

@@ -49,7 +49,7 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg, fs: cfg.FS, log: cfg.Logger,
 		streams: map[string]metadata.StreamConfig{}, logs: map[metadata.PartitionID]*Log{}, refs: map[uint32]*Log{},
-		segments: map[uint64]*segmentInfo{}, order: make([][]uint64, len(metadata.Lanes)),
+		segments: map[uint64]*segmentInfo{}, births: map[uint64]uint32{}, order: make([][]uint64, len(metadata.Lanes)),
 		reclaim:  make(chan struct{}, 1),
 		monoBase: cfg.Clock.Mono(),
 	}
@@ -70,6 +70,10 @@ func Open(cfg Config) (*Store, error) {
 
 func (s *Store) open() error {
 	if err := s.fs.MkdirAll(s.cfg.segmentDir()); err != nil {
+		return err
+	}
+	// The folders' names must be as durable as what will be in them.
+	if err := errors.Join(s.fs.SyncDir(s.cfg.Dir), s.fs.SyncDir(filepath.Dir(s.cfg.Dir))); err != nil {
 		return err
 	}
 	var err error
@@ -236,10 +240,8 @@ func (s *Store) recover() error {
 	for _, f := range slots {
 		taken[f.slot] = f
 		switch {
-		case f.spare && f.size == s.cfg.SegmentBytes:
-			s.pool.put(f.slot)
 		case f.spare:
-			s.pool.discard(f.slot, f.size)
+			s.recycle(f)
 		case f.damaged != nil:
 			s.log.Error("a segment file can't be identified; it is left alone", "file", slotName(f.slot), "error", f.damaged)
 		case int(f.lane) >= len(s.lanes):
@@ -249,13 +251,52 @@ func (s *Store) recover() error {
 			s.nextID = max(s.nextID, f.id)
 		}
 	}
+	if err := s.recoverLanes(byLane, taken); err != nil {
+		return err
+	}
+	s.settleLogs()
+	return nil
+}
+
+// recycle gives a slot that holds nothing to the pool.
+func (s *Store) recycle(f found) {
+	if f.size == s.cfg.SegmentBytes {
+		s.pool.put(f.slot)
+	} else {
+		s.pool.discard(f.slot, f.size) // made when segments had another size
+	}
+}
+
+// recoverLanes replays the last segment of every lane, learns from the newest
+// of them which others are live, and takes those in.
+func (s *Store) recoverLanes(byLane [][]found, taken map[uint32]found) error {
+	var newest *replay
+	last := make([]*replay, len(s.lanes))
 	for i, l := range s.lanes {
 		slices.SortFunc(byLane[i], func(a, b found) int { return cmp.Compare(a.id, b.id) })
-		if err := l.recover(byLane[i], taken); err != nil {
+		var err error
+		if last[i], err = l.replayLast(byLane[i]); err != nil {
+			return fmt.Errorf("lane %s: %w", l.name(), err)
+		}
+		if last[i] != nil && (newest == nil || last[i].found.id > newest.found.id) {
+			newest = last[i]
+		}
+	}
+	if newest == nil {
+		return nil
+	}
+	live, err := s.liveAt(newest, taken)
+	if err != nil {
+		return err
+	}
+	for i, l := range s.lanes {
+		if last[i] == nil {
+			continue
+		}
+		if err := l.adopt(byLane[i], last[i], live); err != nil {
 			return fmt.Errorf("lane %s: %w", l.name(), err)
 		}
 	}
-	s.settleLogs()
 	return nil
 }
 

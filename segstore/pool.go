@@ -33,9 +33,21 @@ type pool struct {
 
 	mu       sync.Mutex
 	spare    []uint32
-	total    int64 // bytes of all files
+	cooling  []cooling
+	thawed   []cooling // made spare by the metadata file, not by a snapshot yet
+	cooled   uint64    // ever
+	total    int64     // bytes of all files
 	nextSlot uint32
 	noSpace  time.Time // when the file system last refused
+}
+
+// cooling is a slot whose segment has expired, in memory. It may be written over
+// only when that is durable: otherwise a power cut could leave logs that live
+// in a segment which is half overwritten.
+type cooling struct {
+	slot    uint32
+	segment uint64
+	seq     uint64 // a snapshot taken after so many were cooled does not list it
 }
 
 const (
@@ -86,7 +98,64 @@ func (p *pool) pop() (uint32, bool) {
 	return slot, true
 }
 
-// put gives a slot back; its segment holds nothing any more.
+// cool gives back a slot that may be used once its expiry is durable.
+func (p *pool) cool(slot uint32, id uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cooled++
+	p.cooling = append(p.cooling, cooling{slot, id, p.cooled})
+}
+
+// mark returns what durable is to be told when a snapshot that is taken after
+// the call is on flash.
+func (p *pool) mark() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cooled
+}
+
+// durable makes the slots spare whose expiry a snapshot now says.
+func (p *pool) durable(mark uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.cooling) > 0 && p.cooling[0].seq <= mark {
+		p.spare = append(p.spare, p.cooling[0].slot)
+		p.cooling = p.cooling[1:]
+	}
+	for len(p.thawed) > 0 && p.thawed[0].seq <= mark {
+		p.thawed = p.thawed[1:]
+	}
+}
+
+// thaw makes all cooling slots spare, after save has made it durable that
+// their segments, and those thawed before, have expired.
+func (p *pool) thaw(save func(segments []uint64) error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := append(p.thawed, p.cooling...)
+	ids := make([]uint64, len(all))
+	for i, c := range all {
+		ids[i] = c.segment
+	}
+	if err := save(ids); err != nil {
+		return err
+	}
+	for _, c := range p.cooling {
+		p.spare = append(p.spare, c.slot)
+	}
+	p.thawed, p.cooling = all, nil
+	return nil
+}
+
+// ready returns how many slots are spare or cooling, and whether a new file
+// would be too much.
+func (p *pool) ready() (slots int, full bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.spare) + len(p.cooling), p.total+p.size > p.maxBytes
+}
+
+// put gives back a slot that holds nothing and never did.
 func (p *pool) put(slot uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -106,7 +175,7 @@ func (p *pool) discard(slot uint32, size int64) {
 func (p *pool) usage() (total, spareBytes int64, spare int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.total, int64(len(p.spare)) * p.size, len(p.spare)
+	return p.total, int64(len(p.spare)+len(p.cooling)) * p.size, len(p.spare)
 }
 
 // refill makes spare slots, slowly: zeroing at full speed stalls cheap cards.

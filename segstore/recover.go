@@ -1,6 +1,7 @@
 package segstore
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,64 +13,115 @@ import (
 	"cistern/segstore/vfs"
 )
 
-// recover brings the lane to where its last confirmed commit left it. segs are
-// its segments, oldest first; taken says what every slot holds now.
-func (l *lane) recover(segs []found, taken map[uint32]found) error {
-	last, end, err := l.replayLast(segs, taken)
-	if err != nil || last < 0 {
-		l.seq = max(l.seq, 1)
-		return err
+// replayLast finds the lane's newest segment with a whole commit, and replays
+// all its frames; nil when there is none. Newer ones were begun and never
+// confirmed: their slots are spare.
+func (l *lane) replayLast(segs []found) (*replay, error) {
+	l.seq = 1
+	for i := len(segs) - 1; i >= 0; i-- {
+		r := &replay{lane: l, at: i, found: segs[i], index: segment.Index{}}
+		err := l.withSegment(segs[i], func(f vfs.File, h segment.Header) (err error) {
+			r.end, err = segment.Scan(f, h, 0, r.commit, func(d *segment.Damage) { l.store.reportDamage(l, d) })
+			l.header = h
+			return err
+		})
+		l.store.opened.Scanned++
+		switch {
+		case err != nil:
+			return nil, err
+		case r.commits > 0:
+			l.seq = r.lastSeq + 1
+			l.store.ageBase = max(l.store.ageBase, r.age)
+			return r, nil
+		case segs[i].sealed:
+			return nil, fmt.Errorf("segment %d in %s is sealed, but none of its commits can be read", segs[i].id, slotName(segs[i].slot))
+		}
+		l.store.recycle(segs[i])
 	}
-	for i, f := range segs[:last] {
+	return nil, nil
+}
+
+// liveAt returns the IDs of the segments that were live when the newest segment
+// was begun and have not expired since, and reports those that can't be read.
+func (s *Store) liveAt(newest *replay, taken map[uint32]found) (map[uint64]bool, error) {
+	live := map[uint64]bool{newest.found.id: true}
+	for _, seg := range newest.live {
+		live[seg.ID] = true
+	}
+	if err := s.meta.Each(bucketStore, func(key string, v []byte) error {
+		if key != keyFreed {
+			return nil
+		}
+		for ; len(v) >= 8; v = v[8:] {
+			delete(live, binary.BigEndian.Uint64(v))
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	for _, seg := range newest.live {
+		if now := taken[seg.Slot]; live[seg.ID] && !seg.Begun && now.id < seg.ID {
+			cause := now.damaged
+			if cause == nil {
+				cause = errors.New("the file is empty or gone")
+			}
+			s.reportDamage(newest.lane, &segment.Damage{SegmentID: seg.ID, To: s.cfg.SegmentBytes, Cause: cause})
+		}
+	}
+	return live, nil
+}
+
+// keyFreed holds the IDs of segments that expired and are in no snapshot's
+// absence yet.
+const keyFreed = "freed"
+
+// live lists the segments of all lanes, for a snapshot: also those that are
+// begun and may be confirmed before it.
+func (s *Store) live() []snapSegment {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	out := make([]snapSegment, 0, len(s.segments)+len(s.births))
+	for id, seg := range s.segments {
+		out = append(out, snapSegment{ID: id, Slot: seg.slot})
+	}
+	for id, slot := range s.births {
+		out = append(out, snapSegment{ID: id, Slot: slot, Begun: true})
+	}
+	slices.SortFunc(out, func(a, b snapSegment) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+// adopt takes in the lane's live segments, and goes on where the last ends.
+func (l *lane) adopt(segs []found, last *replay, live map[uint64]bool) error {
+	older := segs[:last.at]
+	for i, f := range older {
+		if !live[f.id] {
+			l.store.recycle(f)
+			continue
+		}
 		if err := l.adoptOlder(f, segs[i+1].first); err != nil {
 			return err
 		}
 	}
 	// Batches of the last segment come after the older ones in every log.
-	l.applyIndex(segs[last].id, l.holds)
-	seg := l.info(segs[last])
+	l.holds = last.index
+	_, l.batches = last.index.Counts()
+	l.applyIndex(last.found.id, l.holds)
+	seg := l.info(last.found)
 	seg.lastSeq = l.seq - 1
 	l.store.addSegment(seg)
 	l.active = seg
 	if seg.sealed.Load() {
 		return nil
 	}
-	l.pos, l.slot = end, seg.slot
+	l.pos, l.slot = last.end, seg.slot
+	var err error
 	if l.file, err = l.store.fs.Open(l.store.pool.path(seg.slot)); err != nil {
 		return err
 	}
 	// What the scan accepted may still be in memory only: kill -9 between a
 	// write and its sync leaves it so. It must be on flash before it is served.
 	return l.file.Sync()
-}
-
-// replayLast finds the newest segment with a whole commit, and replays all its
-// frames. Newer ones were begun and never confirmed: their slots are spare.
-func (l *lane) replayLast(segs []found, taken map[uint32]found) (last int, end int64, err error) {
-	for last = len(segs) - 1; last >= 0; last-- {
-		r := replay{lane: l, ends: map[uint32]int64{}, index: segment.Index{}}
-		err := l.withSegment(segs[last], func(f vfs.File, h segment.Header) error {
-			end, err = segment.Scan(f, h, 0, r.commit, func(d *segment.Damage) { l.store.reportDamage(l, d) })
-			l.header = h
-			return err
-		})
-		l.store.opened.Scanned++
-		if err != nil {
-			return last, end, err
-		}
-		if r.commits > 0 {
-			l.holds, l.seq = r.index, r.lastSeq+1
-			_, l.batches = r.index.Counts()
-			l.store.ageBase = max(l.store.ageBase, r.age)
-			r.missing(taken)
-			return last, end, nil
-		}
-		if segs[last].sealed {
-			return last, end, fmt.Errorf("segment %d in %s is sealed, but none of its commits can be read", segs[last].id, slotName(segs[last].slot))
-		}
-		l.store.pool.put(segs[last].slot)
-	}
-	return -1, 0, nil
 }
 
 // adoptOlder takes in a segment by its footer; where a power cut lost the
@@ -172,11 +224,13 @@ func readHeader(f vfs.File, size int64) (segment.Header, error) {
 // replay applies the frames of the last segment.
 type replay struct {
 	lane    *lane
+	at      int // of the segment among its lane's, oldest first
+	found   found
 	commits int
 	lastSeq uint64
 	age     int64
+	end     int64 // position
 	index   segment.Index
-	ends    map[uint32]int64
 	live    []snapSegment
 }
 
@@ -285,19 +339,6 @@ func (s *Store) restore(id metadata.PartitionID, ref uint32, lane uint8) error {
 	return nil
 }
 
-// missing reports live segments whose slots hold nothing readable any more.
-func (r *replay) missing(taken map[uint32]found) {
-	for _, seg := range r.live {
-		if now := taken[seg.Slot]; now.id < seg.ID {
-			cause := now.damaged
-			if cause == nil {
-				cause = errors.New("the file is empty or gone")
-			}
-			r.lane.store.reportDamage(r.lane, &segment.Damage{SegmentID: seg.ID, To: r.lane.store.cfg.SegmentBytes, Cause: cause})
-		}
-	}
-}
-
 // settleLogs brings every log's bounds together after all lanes were read.
 func (s *Store) settleLogs() {
 	for _, g := range s.logs {
@@ -391,10 +432,11 @@ func (s *Store) Damage() ([]string, error) {
 	return slices.Clip(out), err
 }
 
-func (s *Store) newSegmentID() uint64 {
+func (s *Store) newSegmentID(slot uint32) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.nextID++
+	s.births[s.nextID] = slot
 	return s.nextID
 }
 

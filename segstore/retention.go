@@ -3,7 +3,6 @@ package segstore
 import (
 	"encoding/binary"
 	"errors"
-	"slices"
 	"time"
 
 	"cistern/gossip/metadata"
@@ -31,17 +30,35 @@ func (s *Store) takeSlot(l *lane) (uint32, error) {
 		return 0, err
 	}
 	s.reclaimLast = s.cfg.Clock.Mono()
+	if slots, _ := s.pool.ready(); slots == 0 && !s.freeOldest(l.index) {
+		return 0, err
+	}
+	// Its expiry must be durable before it is written over. Run frees ahead of
+	// need, so that the next snapshot does that; here it costs a transaction.
+	err = s.pool.thaw(func(segments []uint64) error {
+		var ids []byte
+		for _, id := range segments {
+			ids = binary.BigEndian.AppendUint64(ids, id)
+		}
+		return s.state.saveAll(KV{bucketStore, keyFreed, ids})
+	})
+	if err != nil {
+		return 0, err
+	}
+	return s.pool.take()
+}
+
+// freeOldest frees the oldest segment that may give way to lane: what was
+// drained first, then what its stream allows to be dropped.
+func (s *Store) freeOldest(lane uint8) bool {
 	for _, may := range []func(*Log, metadata.StreamConfig, int64) bool{drainedBelow, mayDrop} {
-		for i := range slices.Backward(metadata.Lanes) {
-			if i < int(l.index) { // never from a lane more precious than ours
-				break
-			}
+		for i := len(s.lanes) - 1; i >= int(lane); i-- { // never from a lane more precious
 			if s.freeFirst(uint8(i), may) {
-				return s.pool.take()
+				return true
 			}
 		}
 	}
-	return 0, err
+	return false
 }
 
 // drainedBelow: the centre has it. mayDrop: the stream's policy gives it up.
@@ -74,6 +91,30 @@ func (s *Store) retain() {
 			}
 		}
 	}
+}
+
+// freeAhead keeps slots ready where no new ones can be made, so that a roll finds
+// one whose expiry is durable already.
+func (s *Store) freeAhead() {
+	s.reclaimMu.Lock()
+	defer s.reclaimMu.Unlock()
+	for {
+		slots, full := s.pool.ready()
+		if !full || slots >= SpareSegments || !s.freeFor() {
+			return
+		}
+	}
+}
+
+// freeFor frees a segment for whichever lane is least entitled to one; only
+// lanes that are written to are asked.
+func (s *Store) freeFor() bool {
+	for i := len(s.lanes) - 1; i >= 0; i-- {
+		if s.segmentFrom(uint8(i), 0) != nil && s.freeOldest(uint8(i)) {
+			return true
+		}
+	}
+	return false
 }
 
 // reopenLanes looks for room for lanes that found none: as long as they are
@@ -139,7 +180,7 @@ func (s *Store) free(seg *segmentInfo, may func(*Log, metadata.StreamConfig, int
 		s.pool.discard(seg.slot, seg.size)
 		return true
 	}
-	s.pool.put(seg.slot)
+	s.pool.cool(seg.slot, seg.id)
 	return true
 }
 

@@ -31,9 +31,10 @@ func (l *lane) roll() error {
 	}
 	l.seal()
 	l.file, l.slot = file, slot
-	l.header = segment.Header{Store: l.store.id, ID: l.store.newSegmentID(), FirstSeq: l.seq, SizeBytes: uint32(size), Lane: l.index}
+	l.header = segment.Header{Store: l.store.id, ID: l.store.newSegmentID(slot), FirstSeq: l.seq, SizeBytes: uint32(size), Lane: l.index}
 	l.pos = 0
 	l.enc.Reset(l.header, 0)
+	l.snapMark = l.store.pool.mark()
 	buf, err := appendSnapshot(l.enc.Begin(segment.FrameSnapshot, 0), l.snapshot())
 	if err != nil {
 		return err
@@ -55,6 +56,9 @@ func (l *lane) seal() {
 	if l.pos == 0 {
 		// Its first commit never made it: the slot is set aside until the
 		// store is opened again, since writing there failed.
+		l.store.mu.Lock()
+		delete(l.store.births, l.header.ID)
+		l.store.mu.Unlock()
 		return
 	}
 	l.activeMu.Lock()
@@ -84,9 +88,7 @@ func (l *lane) snapshot() snapshot {
 			g.mu.Unlock()
 		}
 	}
-	for seg := s.segmentFrom(l.index, 0); seg != nil; seg = s.segmentFrom(l.index, seg.id+1) {
-		snap.Live = append(snap.Live, snapSegment{ID: seg.id, Slot: seg.slot})
-	}
+	snap.Live = s.live()
 	return snap
 }
 

@@ -14,7 +14,7 @@ type snapshot struct {
 	_msgpack   struct{} `msgpack:",as_array"`
 	Partitions []snapPartition
 	State      []stateEntry
-	Live       []snapSegment // of this lane, oldest first, without this one
+	Live       []snapSegment // of all lanes, with what was begun and not confirmed yet
 }
 
 type snapPartition struct {
@@ -30,6 +30,7 @@ type snapSegment struct {
 	_msgpack struct{} `msgpack:",as_array"`
 	ID       uint64
 	Slot     uint32
+	Begun    bool // its first commit was not confirmed when the snapshot was taken
 }
 
 func appendSnapshot(dst []byte, s snapshot) ([]byte, error) {

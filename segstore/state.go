@@ -110,16 +110,25 @@ func (s *State) loadMeta() error {
 	})
 }
 
-// saveAll makes every change durable in one transaction, for a clean stop.
-func (s *State) saveAll() error {
+// saveAll makes every change durable in one transaction, together with more.
+func (s *State) saveAll(more ...KV) error {
 	s.mu.Lock()
 	var kvs []KV
 	for key := range s.dirty {
 		kvs = append(kvs, s.entries[key].kv())
 	}
-	clear(s.dirty)
 	s.mu.Unlock()
-	return s.meta.Put(kvs...)
+	if err := s.meta.Put(append(kvs, more...)...); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, kv := range kvs {
+		if s.entries[kv.Key].Version == binary.BigEndian.Uint64(kv.Value) {
+			delete(s.dirty, kv.Key)
+		}
+	}
+	return nil
 }
 
 // all returns every entry, sorted by key, for a snapshot.

@@ -76,6 +76,7 @@ type Store struct {
 	nextRef  uint32
 	segments map[uint64]*segmentInfo // sealed and active, by segment ID
 	order    [][]uint64              // by lane, oldest first
+	births   map[uint64]uint32       // segment ID → slot, until the first commit is on flash
 	nextID   uint64                  // the last segment ID given
 
 	reclaimMu   sync.Mutex // one search for room at a time
@@ -219,6 +220,7 @@ func (s *Store) Run(ctx context.Context) error {
 			l.heal()
 		}
 		s.retain()
+		s.freeAhead()
 		s.reopenLanes()
 		select {
 		case <-ctx.Done():
