@@ -321,3 +321,22 @@ func TestVerbatimAndEpochs(t *testing.T) {
 		t.Errorf("epoch after a restart is %d, want 8: one above the last used", e)
 	}
 }
+
+// decode returns the offsets of all records in a run of batches.
+func decode(t testing.TB, buf []byte) (offsets []int64) {
+	t.Helper()
+	for len(buf) > 0 {
+		one, rest, err := batch.Next(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for r, err := range batch.Records(one, 1<<20) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			offsets = append(offsets, r.Offset)
+		}
+		buf = rest
+	}
+	return offsets
+}
