@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"cistern/segstore/ingest"
 )
 
 func TestMosquittoDeliversInOrder(t *testing.T) {
@@ -90,6 +92,35 @@ func TestMosquittoRestart(t *testing.T) {
 	eventually(t, "201 to 300", upTo(300))
 	if got := firstCopies(a.stored()); !slices.Equal(got, numbers(1, 300)) {
 		t.Errorf("stored %v", got)
+	}
+}
+
+// A gateway that refuses for longer than a connection can bear it: the source
+// gives up and returns until it is taken again, and the queue stays where it is.
+func TestMosquittoKeepsTheQueueOfAFullGateway(t *testing.T) {
+	m := startMosquitto(t, "max_queued_messages 0")
+	a := &memory{}
+	config := m.config()
+	config.Window = 50
+	s := quick(t, config, a)
+	s.timing.stall = 50 * time.Millisecond
+	s.timing.retryMin, s.timing.retryMax = time.Millisecond, 5*time.Millisecond
+	run(t, s)
+	eventually(t, "connection", connected(s))
+	p := m.publisher()
+	publish(t, p, "plant/temp", 1, 500, false)
+	a.set(func(a *memory) { a.refuse = ingest.ErrFull })
+	publish(t, p, "plant/temp", 501, 2000, false)
+	attempts := func() (n int) { a.set(func(a *memory) { n = a.calls }); return n }
+	before := attempts()
+	eventually(t, "a hundred attempts", func() bool { return attempts() >= before+100 })
+	if st := s.Status(); st.Waiting == "" && st.LastError == "" {
+		t.Errorf("status: %+v", st)
+	}
+	a.set(func(a *memory) { a.refuse = nil })
+	eventually(t, "all of them", func() bool { return len(firstCopies(a.stored())) == 2000 })
+	if got := firstCopies(a.stored()); !slices.Equal(got, numbers(1, 2000)) {
+		t.Error("first copies are not in order")
 	}
 }
 
