@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -28,23 +29,23 @@ const (
 
 // Agent is one gateway. Make it with New, and Run it once.
 type Agent struct {
-	config  config.Config
-	version string
-	log     *slog.Logger
-	started time.Time
-	clock   *clock
-	health  *status.Health
-	sets    []*metrics.Set
-	ages    ages
+	config               config.Config
+	version              string
+	log                  *slog.Logger
+	started              time.Time
+	clock                *clock
+	health               *status.Health
+	sets                 []*metrics.Set
+	ages                 ages
+	dropped, quarantined news
 
 	// The parts, made by open from top to bottom and never changed after.
-	store      *segstore.Store
-	quarantine *quarantine
-	ingest     *ingest.Accumulator
-	drain      *drain.Drainer // nil without an uplink
-	sources    []*source.Source
-	mqtt       *mqtt.Server
-	status     *status.Server
+	store   *segstore.Store
+	ingest  *ingest.Accumulator
+	drain   *drain.Drainer // nil without an uplink
+	sources []*source.Source
+	mqtt    *mqtt.Server
+	status  *status.Server
 }
 
 // New returns an agent that has touched nothing yet.
@@ -77,7 +78,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		return errors.Join(err, crew.stop(stopPartMax), a.close())
 	}
 	a.tell("READY=1")
-	a.log.Info("ready", "after", time.Since(a.started).Round(time.Millisecond).String())
+	a.log.Info("ready", "after", time.Since(a.started).Round(time.Millisecond).String(),
+		"mqtt", a.listening(), "data", a.config.Gateway.Data, "uplink", a.uplinkName())
 
 	var failure error
 	select {
@@ -139,6 +141,22 @@ func (a *Agent) close() error {
 	case <-time.After(stopStoreMax):
 		return fmt.Errorf("the journal did not close within %s", stopStoreMax)
 	}
+}
+
+// listening and uplinkName are for the line in the log that people look for.
+func (a *Agent) listening() string {
+	var all []string
+	for _, addr := range a.mqtt.Addrs() {
+		all = append(all, addr.String())
+	}
+	return strings.Join(all, " ")
+}
+
+func (a *Agent) uplinkName() string {
+	if a.drain == nil {
+		return "none: buffering"
+	}
+	return strings.Join(a.config.Uplink.Kafka.Brokers, " ")
 }
 
 // tell notes what the service manager could not be told: it would wait in vain.

@@ -76,11 +76,12 @@ func (a *Agent) openDrain() error {
 	if err != nil {
 		return err
 	}
-	if a.quarantine, err = openQuarantine(a.config.Gateway.Data, a.log); err != nil {
+	aside, err := openQuarantine(a.config.Gateway.Data, a.log)
+	if err != nil {
 		return err
 	}
 	a.drain, err = drain.New(drain.Config{
-		Sink: sink, State: a.store.State(), Quarantine: a.quarantine, Logger: a.log,
+		Sink: sink, State: a.store.State(), Quarantine: aside, Logger: a.log,
 		OnCursor: func(p metadata.PartitionID, offset int64) { a.store.Log(p).SetDrained(offset) },
 	})
 	if err != nil {
@@ -164,10 +165,7 @@ func (a *Agent) findLog(p metadata.PartitionID) (mqtt.Log, error) {
 }
 
 func (a *Agent) openSources() error {
-	router, ok := any(a.mqtt).(source.Router) // TODO(wiring): until mqtt offers it
-	if !ok && len(a.config.MQTT.Sources) > 0 {
-		return errors.New("external brokers are not wired yet")
-	}
+	router := a.newRouter()
 	for _, s := range a.config.MQTT.Sources {
 		src, err := source.New(source.Config{
 			URL: s.URL, ClientID: s.ClientID, User: s.User, PasswordFile: s.PasswordFile,

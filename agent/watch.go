@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"cistern/agent/status"
@@ -45,7 +46,7 @@ func (a *Agent) judge(d *status.Document) {
 	down := ""
 	for _, src := range d.Sources {
 		if !src.Connected && src.Error != "" {
-			down = src.URL + ": " + src.Error
+			down = src.Error
 		}
 	}
 	h.Update(status.SourceDown, down != "", "%s", down)
@@ -64,8 +65,32 @@ func (a *Agent) judgePartitions(d *status.Document) {
 		}
 	}
 	a.health.Update(status.DrainStopped, stopped != "", "%s", stopped)
-	a.health.Update(status.RecordsDropped, dropped > 0, "%d records so far", dropped)
-	a.health.Update(status.Quarantined, quarantined > 0, "%d records so far", quarantined)
+	now := time.Now()
+	a.health.Update(status.RecordsDropped, a.dropped.grew(dropped, now), "%d records ever", dropped)
+	a.health.Update(status.Quarantined, a.quarantined.grew(quarantined, now), "%d records ever", quarantined)
+}
+
+// newsLasts is how long a loss stays a warning: the counters never go back, and
+// a warning that never ends is one that nobody reads.
+const newsLasts = 24 * time.Hour
+
+// news tells whether a counter has grown lately. What it had when the agent
+// started was told by the run before.
+type news struct {
+	mu    sync.Mutex
+	known bool
+	count int64
+	grown time.Time
+}
+
+func (n *news) grew(count int64, now time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.known && count > n.count {
+		n.grown = now
+	}
+	n.known, n.count = true, max(count, n.count)
+	return !n.grown.IsZero() && now.Sub(n.grown) < newsLasts
 }
 
 // backlogShare estimates how much of the flash allowed is taken by what is not
