@@ -47,7 +47,7 @@ func run(ctx context.Context, s *screen) (good bool, err error) {
 	if err != nil {
 		return false, cause(ctx, err)
 	}
-	site, err := rig.StartSite(ctx, programs, dir, "")
+	site, err := rig.StartSite(ctx, programs, "", "")
 	if err != nil {
 		return false, cause(ctx, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"cistern/agent/status"
 	"cistern/cross/rig"
 )
 
@@ -38,21 +39,30 @@ func refuses(t *testing.T, l *rig.Ledger, quiet, most time.Duration) {
 	}
 }
 
+// saysSo wants a gateway that confirms nothing to report an error.
+func saysSo(t *testing.T, s *rig.Site) {
+	t.Helper()
+	now, err := s.Gateway.Status(t.Context())
+	must(t, err)
+	if status.Healthy(now.Health) {
+		t.Errorf("nothing is confirmed, and the status finds nothing wrong: %+v", now.Health)
+	}
+	for _, h := range now.Health {
+		t.Logf("%s: %s", h.Code, h.Detail)
+	}
+}
+
 // The store reaches the room it was given: it refuses, says so, keeps what it
 // confirmed, and goes on by itself once the uplink has made room.
 func TestStoreFull(t *testing.T) {
 	d := smallDisk(t, 96<<20)
-	s, l := startSite(t, d.Dir, "[storage]\nmax_bytes = \"32MiB\"\nsegment_bytes = \"1MiB\"\n"+
+	s, l := startSite(t, filepath.Join(d.Dir, "data"), "[storage]\nmax_bytes = \"32MiB\"\nsegment_bytes = \"2MiB\"\n"+
 		"[[stream]]\nname = \"mqtt\"\ncodec = \"none\"\nretention = \"1s\"\n"), rig.NewLedger()
 	ctx := within(t, 4*time.Minute)
 	s.Uplink.Cut()
 	fleet := rig.StartFleet(ctx, s.Gateway.Address, l, 16, 0)
 	refuses(t, l, 3*time.Second, 2*time.Minute)
-	now, err := s.Gateway.Status(ctx)
-	must(t, err)
-	if len(now.Health) == 0 {
-		t.Error("the store is full and the status finds nothing wrong")
-	}
+	saysSo(t, s)
 	s.Uplink.Mend(s.Centre.Address())
 	must(t, l.AwaitConfirmed(ctx, 1000))
 	must(t, fleet.Stop())
@@ -62,7 +72,7 @@ func TestStoreFull(t *testing.T) {
 // Somebody else fills the file system below the store.
 func TestFileSystemFull(t *testing.T) {
 	d := smallDisk(t, 96<<20)
-	s, l := startSite(t, d.Dir, "[storage]\nmax_bytes = \"64MiB\"\nsegment_bytes = \"1MiB\"\n"+
+	s, l := startSite(t, filepath.Join(d.Dir, "data"), "[storage]\nmax_bytes = \"64MiB\"\nsegment_bytes = \"2MiB\"\n"+
 		"[[stream]]\nname = \"mqtt\"\ncodec = \"none\"\nretention = \"1s\"\n"), rig.NewLedger()
 	ctx := within(t, 4*time.Minute)
 	s.Uplink.Cut()
@@ -71,6 +81,7 @@ func TestFileSystemFull(t *testing.T) {
 	foreign := filepath.Join(d.Dir, "foreign")
 	fill(t, foreign)
 	refuses(t, l, 3*time.Second, 2*time.Minute)
+	saysSo(t, s)
 
 	// Killed while full, it has to open without being able to write a byte.
 	s.Gateway.Kill()
@@ -106,13 +117,14 @@ func fill(t *testing.T, name string) {
 // was confirmed is there.
 func TestReadOnly(t *testing.T) {
 	d := smallDisk(t, 96<<20)
-	s, l := startSite(t, d.Dir, "[storage]\nmax_bytes = \"64MiB\"\nsegment_bytes = \"1MiB\"\n"), rig.NewLedger()
+	s, l := startSite(t, filepath.Join(d.Dir, "data"), "[storage]\nmax_bytes = \"64MiB\"\nsegment_bytes = \"2MiB\"\n"), rig.NewLedger()
 	ctx := within(t, 3*time.Minute)
 	s.Uplink.Cut()
 	fleet := rig.StartFleet(ctx, s.Gateway.Address, l, 4, time.Millisecond)
 	must(t, l.AwaitConfirmed(ctx, 1000))
 	must(t, d.Abort())
 	refuses(t, l, 2*time.Second, time.Minute)
+	saysSo(t, s)
 	s.Gateway.Kill()
 	must(t, d.Reattach())
 	must(t, s.Gateway.Start(ctx))

@@ -31,12 +31,9 @@ func TestMain(m *testing.M) {
 }
 
 // startSite starts a gateway, a centre and a mended uplink for one test. data
-// is the gateway's folder, empty for a new one; more is TOML for it.
+// is the gateway's data folder, empty for a new one; more is TOML for it.
 func startSite(t *testing.T, data, more string) *rig.Site {
 	t.Helper()
-	if data == "" {
-		data = shortDir(t)
-	}
 	s, err := rig.StartSite(t.Context(), programs, data, more)
 	if err != nil {
 		t.Fatal(err)
@@ -48,17 +45,6 @@ func startSite(t *testing.T, data, more string) *rig.Site {
 		s.Close()
 	})
 	return s
-}
-
-// shortDir is t.TempDir with a name that leaves room for a unix socket.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "c-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
 }
 
 // must ends the test on an error.

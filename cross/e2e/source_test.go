@@ -28,7 +28,7 @@ const (
 // no way to tell, and QoS 1 says so.
 func TestSourceOutlivesKills(t *testing.T) {
 	broker := startMosquitto(t)
-	s, l := startSite(t, "", fmt.Sprintf("[[mqtt.source]]\nurl = \"tcp://%s\"\nclient_id = \"cistern-e2e\"\ntopics = [\"plant/#\"]\nqos = 1\n", broker)), rig.NewLedger()
+	s, l := startSite(t, "", fmt.Sprintf("[[mqtt.source]]\nurl = \"mqtt://%s\"\nclient_id = \"cistern-e2e\"\ntopics = [\"plant/#\"]\nqos = 1\n", broker)), rig.NewLedger()
 	ctx := within(t, 4*time.Minute)
 	awaitSource(t, s)
 
@@ -67,7 +67,7 @@ func startMosquitto(t *testing.T) string {
 	must(t, err)
 	_, port, err := net.SplitHostPort(address)
 	must(t, err)
-	config := filepath.Join(shortDir(t), "mosquitto.conf")
+	config := filepath.Join(t.TempDir(), "mosquitto.conf")
 	must(t, os.WriteFile(config, fmt.Appendf(nil,
 		"listener %s 127.0.0.1\nallow_anonymous true\npersistence false\nmax_queued_messages 0\nmax_inflight_messages 500\n", port), 0o644))
 	p, err := rig.Start(nil, binary, "-c", config)

@@ -20,25 +20,27 @@ const readyTimeout = 30 * time.Second
 // own folder and an address that stays.
 type Gateway struct {
 	Address string // where devices connect
-	Dir     string // its folder: configuration, socket, data
+	Data    string // its data folder
 
 	binary  string
+	dir     string // configuration and socket
 	process *Process
 	client  *status.Client
 }
 
 // NewGateway writes the configuration of a gateway into dir, which should have
-// a short name: a unix socket's path may have 107 bytes. uplink is where it
-// finds Kafka, empty for none; more is TOML that goes below.
-func NewGateway(binary, dir, uplink, more string) (*Gateway, error) {
+// a short name: a unix socket's path may have 107 bytes. Its data goes to data,
+// which may be on a disk that fails. uplink is where it finds Kafka, empty for
+// none; more is TOML that goes below.
+func NewGateway(binary, dir, data, uplink, more string) (*Gateway, error) {
 	address, err := FreeAddress()
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{Address: address, Dir: dir, binary: binary}
+	g := &Gateway{Address: address, Data: data, binary: binary, dir: dir}
 	g.client = status.NewClient(g.socket())
 	var c strings.Builder
-	fmt.Fprintf(&c, "[gateway]\nname = \"rig\"\ndata = %q\n\n", g.Data())
+	fmt.Fprintf(&c, "[gateway]\nname = \"rig\"\ndata = %q\n\n", g.Data)
 	fmt.Fprintf(&c, "[[mqtt.listener]]\naddress = %q\nanonymous = true\n\n", address)
 	fmt.Fprintf(&c, "[status]\nsocket = %q\n\n", g.socket())
 	if uplink != "" {
@@ -48,11 +50,8 @@ func NewGateway(binary, dir, uplink, more string) (*Gateway, error) {
 	return g, os.WriteFile(g.config(), []byte(c.String()), 0o644)
 }
 
-// Data is the gateway's data folder.
-func (g *Gateway) Data() string { return filepath.Join(g.Dir, "data") }
-
-func (g *Gateway) socket() string { return filepath.Join(g.Dir, "s") }
-func (g *Gateway) config() string { return filepath.Join(g.Dir, "cistern.toml") }
+func (g *Gateway) socket() string { return filepath.Join(g.dir, "s") }
+func (g *Gateway) config() string { return filepath.Join(g.dir, "cistern.toml") }
 
 // Start runs the gateway and returns when it answers.
 func (g *Gateway) Start(ctx context.Context) error {

@@ -35,35 +35,38 @@ func root() string {
 }
 
 // StartSite starts all three, with the uplink mended. data, when not empty, is
-// where the gateway keeps its folder; more is TOML for it.
-func StartSite(ctx context.Context, p Programs, data, more string) (s *Site, err error) {
-	s = &Site{}
-	if s.dir, err = os.MkdirTemp("", "cistern-"); err != nil {
+// the gateway's data folder; more is TOML for it.
+func StartSite(ctx context.Context, p Programs, data, more string) (*Site, error) {
+	s := &Site{}
+	if err := s.start(ctx, p, data, more); err != nil {
+		s.Close()
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			s.Close()
-		}
-	}()
+	return s, nil
+}
+
+func (s *Site) start(ctx context.Context, p Programs, data, more string) (err error) {
+	if s.dir, err = os.MkdirTemp("", "cistern-"); err != nil {
+		return err
+	}
 	if s.Uplink, err = NewUplink(); err != nil {
-		return nil, err
+		return err
 	}
 	s.Centre = NewCentre(p.Centre, filepath.Join(s.dir, "centre"), s.Uplink.Address())
 	if err = s.Centre.Start(); err != nil {
-		return nil, err
+		return err
 	}
 	s.Uplink.Mend(s.Centre.Address())
 	if data == "" {
-		data = s.dir
+		data = filepath.Join(s.dir, "data")
 	}
-	if s.Gateway, err = NewGateway(p.Cistern, data, s.Uplink.Address(), more); err != nil {
-		return nil, err
+	if s.Gateway, err = NewGateway(p.Cistern, s.dir, data, s.Uplink.Address(), more); err != nil {
+		return err
 	}
 	if err = s.Gateway.Start(ctx); err != nil {
-		return nil, fmt.Errorf("starting the gateway: %w", err)
+		return fmt.Errorf("starting the gateway: %w", err)
 	}
-	return s, nil
+	return nil
 }
 
 // Close ends every process and removes every folder.
