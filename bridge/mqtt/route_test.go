@@ -1,0 +1,98 @@
+package mqtt
+
+import (
+	"strings"
+	"testing"
+)
+
+func fourPartitions(stream string) int32 {
+	if stream == "absent" {
+		return 0
+	}
+	return 4
+}
+
+func TestRoutes(t *testing.T) {
+	routes, err := compileRoutes([]Route{
+		{Filter: "spBv1.0/+/+/+/#", Stream: "sparkplug", Key: "{2}/{4}"},
+		{Filter: "alarm/#", Stream: "alarms", Key: "all"},
+		{Filter: "dev/+/state", Stream: "state", Key: "{clientid}:{topic}"},
+		{Filter: "plant/#", Stream: "plant"},
+	}, fourPartitions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cache destinations
+	for range 2 { // the second round is answered from the cache
+		for _, tc := range []struct{ topic, stream, key string }{
+			{"spBv1.0/g/NDATA/node", "sparkplug", "g/node"},
+			{"spBv1.0/g/DDATA/node/dev", "sparkplug", "g/node"},
+			{"alarm", "alarms", "all"},
+			{"alarm/x", "alarms", "all"},
+			{"dev/7/state", "state", "me:dev/7/state"},
+			{"dev/7/state/x", "", ""},
+			{"plant/a", "plant", "plant/a"},
+			{"$SYS/x", "", ""},
+			{"other", "", ""},
+		} {
+			d := cache.find([]byte(tc.topic), routes, "me")
+			if d.topic != tc.topic || d.partition.Stream != tc.stream || string(d.key) != tc.key || (d.route == nil) != (tc.stream == "") {
+				t.Errorf("%s: %+v", tc.topic, *d)
+			}
+		}
+	}
+}
+
+func TestDefaultRouteTakesAllButDollar(t *testing.T) {
+	routes, err := compileRoutes(nil, fourPartitions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := resolve(routes, "a/b", "c"); d.partition.Stream != "mqtt" || string(d.key) != "a/b" {
+		t.Errorf("%+v", d)
+	}
+	if d := resolve(routes, "$SYS/a", "c"); d.route != nil {
+		t.Error("$SYS was taken")
+	}
+}
+
+func TestTopicLevel(t *testing.T) {
+	for _, tc := range []struct {
+		topic string
+		n     int
+		want  string
+	}{{"a/b/c", 1, "a"}, {"a/b/c", 3, "c"}, {"a/b/c", 4, ""}, {"/a", 1, ""}, {"/a", 2, "a"}, {"a", 1, "a"}} {
+		if got := topicLevel(tc.topic, tc.n); got != tc.want {
+			t.Errorf("level %d of %q is %q", tc.n, tc.topic, got)
+		}
+	}
+}
+
+func TestWrongRoutes(t *testing.T) {
+	for name, tc := range map[string]struct {
+		route Route
+		says  string
+	}{
+		"filter":       {Route{Filter: "a/#/b", Stream: "s"}, "topic filter"},
+		"dollar":       {Route{Filter: "$SYS/#", Stream: "s"}, "never stored"},
+		"stream name":  {Route{Filter: "#", Stream: "a b"}, "stream name"},
+		"no stream":    {Route{Filter: "#", Stream: "absent"}, "does not exist"},
+		"open brace":   {Route{Filter: "#", Stream: "s", Key: "a{topic"}, "without its }"},
+		"unknown name": {Route{Filter: "#", Stream: "s", Key: "{user}"}, "{user} is unknown"},
+		"level 0":      {Route{Filter: "#", Stream: "s", Key: "{0}"}, "{0} is unknown"},
+	} {
+		_, err := compileRoutes([]Route{tc.route}, fourPartitions)
+		if err == nil || !strings.Contains(err.Error(), tc.says) || !strings.Contains(err.Error(), "route 1") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestRoutingAllocatesNothing(t *testing.T) {
+	routes, _ := compileRoutes(nil, fourPartitions)
+	var cache destinations
+	topic := []byte("plant/line3/temp")
+	if n := testing.AllocsPerRun(1000, func() { cache.find(topic, routes, "me") }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
