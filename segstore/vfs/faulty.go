@@ -4,6 +4,7 @@ import (
 	"io"
 	"path/filepath"
 	"sync"
+	"syscall"
 )
 
 // Op is a kind of operation, for Rule.
@@ -33,7 +34,7 @@ type Rule struct {
 	Path string // a glob as in filepath.Match, for the base name; "" matches all
 	Skip int    // how many that match succeed first
 	Fail int    // how many fail then; 0: all that follow
-	Err  error  // such as syscall.ENOSPC, EIO, EROFS
+	Err  error  // such as syscall.ENOSPC or EROFS; nil: EIO
 
 	// Short is how many bytes a failing write writes before it fails, as a
 	// device that fills up does.
@@ -69,6 +70,9 @@ type Injected struct {
 // Inject adds a rule. Of several rules that match, the oldest that has anything
 // left to fail applies.
 func (f *Faulty) Inject(r Rule) *Injected {
+	if r.Err == nil {
+		r.Err = syscall.EIO
+	}
 	i := &Injected{rule: r, faulty: f, hit: make(chan struct{})}
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -214,7 +214,7 @@ func (f *powerCutFile) WriteAt(b []byte, off int64) (int, error) {
 		return 0, pathError("write", f.name, fs.ErrInvalid)
 	case !f.writable:
 		return 0, pathError("write", f.name, syscall.EBADF)
-	case f.grows(off+int64(len(b))) > f.fs.capacity-f.fs.used():
+	case off > f.fs.capacity-int64(len(b)), f.grows(off+int64(len(b))) > f.fs.capacity-f.fs.used():
 		return 0, pathError("write", f.name, syscall.ENOSPC)
 	}
 	happens, err := f.fs.mutate("write", f.name)
