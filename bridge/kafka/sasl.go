@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -100,6 +101,9 @@ func (s *SASL) exchange(ctx context.Context, c *Conn, message []byte) ([]byte, e
 	req := kmsg.NewPtrSASLAuthenticateRequest()
 	req.SASLAuthBytes = message
 	resp, err := do[*kmsg.SASLAuthenticateResponse](ctx, c, req)
+	if errors.Is(err, io.ErrUnexpectedEOF) { // some say it this way
+		return nil, fmt.Errorf("%w: user %q by %s: %w", ErrAuth, s.User, s.Mechanism, err)
+	}
 	if err != nil {
 		return nil, err
 	}

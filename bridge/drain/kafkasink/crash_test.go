@@ -23,6 +23,7 @@ var errCrashed = errors.New("crashed")
 // From then on nothing of that gateway has any effect.
 type crasher struct {
 	at   int
+	once bool // only the connections break, and only then
 	dead chan struct{}
 
 	mu    sync.Mutex
@@ -44,11 +45,14 @@ func (c *crasher) step(where string) error {
 			nc.Close()
 		}
 	}
-	if c.at > 0 && c.steps >= c.at {
+	if c.over() {
 		return errCrashed
 	}
 	return nil
 }
+
+// over reports whether steps fail. c.mu is held.
+func (c *crasher) over() bool { return c.steps == c.at || !c.once && c.steps > c.at }
 
 func (c *crasher) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	nc, err := (&net.Dialer{}).DialContext(ctx, network, addr)
@@ -57,7 +61,7 @@ func (c *crasher) dial(ctx context.Context, network, addr string) (net.Conn, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.at > 0 && c.steps >= c.at {
+	if !c.once && c.steps >= c.at {
 		nc.Close()
 		return nil, errCrashed
 	}
