@@ -30,8 +30,11 @@ type demo struct {
 	ledger *rig.Ledger
 	began  time.Time
 
-	backlog int64 // as last seen: a killed gateway can't be asked
-	centre  int64
+	// As last seen: a killed gateway can't be asked.
+	backlog, centre int64
+
+	draining bool  // show how far
+	most     int64 // the backlog at its largest, since draining
 }
 
 func newDemo(site *rig.Site, s *screen) *demo {
@@ -142,6 +145,7 @@ func (d *demo) kill(ctx context.Context) error {
 func (d *demo) mend(ctx context.Context) error {
 	d.screen.act("The uplink is back: the backlog drains while new readings come in")
 	d.site.Uplink.Mend(d.site.Centre.Address())
+	d.draining = true
 	return d.watch(ctx, catchUpFor)
 }
 
@@ -150,13 +154,7 @@ func (d *demo) drain(ctx context.Context) error {
 	d.screen.act("The devices are stopped: waiting for the rest of the backlog")
 	ctx, cancel := context.WithTimeout(ctx, drainMax)
 	defer cancel()
-	var most int64
-	err := d.site.Gateway.AwaitDrained(ctx, func(now *status.Document) {
-		d.backlog = now.BacklogTotal().Records
-		most = max(most, d.backlog)
-		d.countCentre(ctx)
-		d.screen.progress(d.line(), most-d.backlog, most)
-	})
+	err := d.site.Gateway.AwaitDrained(ctx, func(now *status.Document) { d.show(ctx, now) })
 	d.screen.settle()
 	return err
 }
@@ -166,17 +164,9 @@ func (d *demo) watch(ctx context.Context, long time.Duration) error {
 	over := time.After(long)
 	ticks := time.NewTicker(frame)
 	defer ticks.Stop()
-	var most int64
 	for {
 		if now, err := d.site.Gateway.Status(ctx); err == nil {
-			d.backlog = now.BacklogTotal().Records
-		}
-		d.countCentre(ctx)
-		most = max(most, d.backlog)
-		if d.backlog < most {
-			d.screen.progress(d.line(), most-d.backlog, most)
-		} else {
-			d.screen.live(d.line())
+			d.show(ctx, now)
 		}
 		select {
 		case <-ctx.Done():
@@ -191,14 +181,18 @@ func (d *demo) watch(ctx context.Context, long time.Duration) error {
 	}
 }
 
-func (d *demo) countCentre(ctx context.Context) {
+// show puts the numbers of this moment on the screen.
+func (d *demo) show(ctx context.Context, now *status.Document) {
+	d.backlog = now.BacklogTotal().Records
 	if n, err := d.site.Centre.Count(ctx, metadata.DefaultStream); err == nil {
 		d.centre = n
 	}
-}
-
-func (d *demo) line() string {
-	n := d.ledger.Tally()
-	return fmt.Sprintf("%5.1f s   confirmed %s   backlog %s   at the centre %s",
-		time.Since(d.began).Seconds(), count(n.Confirmed), count(d.backlog), count(d.centre))
+	line := fmt.Sprintf("%5.1f s   confirmed %7s   backlog %6s   at the centre %7s",
+		time.Since(d.began).Seconds(), count(d.ledger.Tally().Confirmed), count(d.backlog), count(d.centre))
+	if !d.draining {
+		d.screen.live(line)
+		return
+	}
+	d.most = max(d.most, d.backlog)
+	d.screen.progress(line, d.most-d.backlog, d.most)
 }
