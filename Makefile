@@ -35,7 +35,7 @@ bench: ## the journal against the least a durable journal can do
 	@$(GO) build -o build/ ./cross/bench && build/bench $(ARGS)
 
 bench-peers: ## the gateway beside Mosquitto and NATS, under the same load
-	@cd cross/peers && $(GO) build -o ../../build/ . && ../../build/peers $(ARGS)
+	@cd cross/peers && $(GO) build -o ../../build/bench-peers . && ../../build/bench-peers $(ARGS)
 
 lint: ## gofmt, vet and staticcheck, over all build tags and the nested module
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }

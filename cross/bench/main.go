@@ -47,6 +47,7 @@ var sections = []struct {
 	{"wear", wear},
 	{"opening", opening},
 	{"memory", memory},
+	{"backlog", backlog},
 }
 
 func main() {
@@ -64,7 +65,7 @@ func run() error {
 	p := plan{out: os.Stdout, rounds: 3, each: 1200 * time.Millisecond}
 	only := flag.String("only", "", "comma-separated sections (default: all)")
 	flag.BoolVar(&p.quick, "quick", false, "one short round: shows that everything runs, not how fast")
-	flag.StringVar(&p.dir, "dir", "build/bench", "folder on the disk to measure")
+	flag.StringVar(&p.dir, "dir", "build/bench-data", "folder on the disk to measure")
 	flag.Parse()
 	if p.quick {
 		p.rounds, p.each = 1, 300*time.Millisecond

@@ -89,7 +89,7 @@ func (b *bench) run(ctx context.Context) error {
 func (b *bench) print(r row, name string, f, first figures) {
 	times := "–"
 	if name != b.servers[0].name && r.rate == 0 {
-		times = fmt.Sprintf("%.2f ×", first.PerSecond()/f.PerSecond())
+		times = fmt.Sprintf("%.2f ×", first.PerSecond()/max(f.PerSecond(), 1))
 	}
 	n := float64(max(1, f.Messages))
 	fmt.Printf("| %s | %s | %.0f | %s | %.2f | %.2f | %.1f | %.1f | %.0f |\n", r, name,

@@ -34,7 +34,7 @@ func main() {
 func run() error {
 	quick := flag.Bool("quick", false, "one short round: shows that everything runs, not how fast")
 	only := flag.String("only", "", "comma-separated servers (default: all)")
-	dir := flag.String("dir", "../../build/peers", "folder for binaries and data, on the disk to measure")
+	dir := flag.String("dir", "../../build/peers-data", "folder for binaries and data, on the disk to measure")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
