@@ -60,7 +60,7 @@ func residentRow(ctx context.Context, p *plan, programs rig.Programs, bytes int6
 		func(ctx context.Context) error { return sleep(ctx, each/2) },
 		publish(load.Load{Clients: 16, InFlight: 1, Rate: 100}),
 		publish(load.Load{Clients: 128, InFlight: 32}),
-		func(ctx context.Context) error { return drainFor(ctx, site, 2*each) },
+		func(ctx context.Context) error { return drainFor(ctx, site, drainTime) },
 	} {
 		most, err := residentWhile(ctx, site.Gateway.Process(), act)
 		if err != nil {
@@ -70,6 +70,9 @@ func residentRow(ctx context.Context, p *plan, programs rig.Programs, bytes int6
 	}
 	return row, nil
 }
+
+// drainTime is longer than a gateway waits before it tries its uplink again.
+const drainTime = 12 * time.Second
 
 // drainFor lets the backlog drain for a while, or until nothing is left.
 func drainFor(ctx context.Context, site *rig.Site, d time.Duration) error {

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	storeBytes    = 48 << 20 // all segments; the ring has 64 MiB
+	storeBytes    = 48 << 20               // all segments; the ring has 64 MiB
 	benchStream   = metadata.DefaultStream // what the agent calls it, too
 	prefillRecord = 256 << 10
 )
