@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/VictoriaMetrics/metrics"
 
@@ -59,20 +60,11 @@ func (a *Agent) openStore() error {
 
 // openDrain makes the drain of every partition, if there is an uplink.
 func (a *Agent) openDrain() error {
-	k := &a.config.Uplink.Kafka
-	if len(k.Brokers) == 0 {
+	if len(a.config.Uplink.Kafka.Brokers) == 0 {
 		a.health.Set(status.NoUplinkConfigured, "")
 		return nil
 	}
-	client, err := kafkaClient(k, a.config.Gateway.Name)
-	if err != nil {
-		return err
-	}
-	sink, err := kafkasink.New(kafkasink.Config{
-		Client: client, Site: a.config.Gateway.Site, Topic: k.Topic,
-		CreateTopics: k.CreateTopics, Partitions: a.partitions,
-		RequestBytes: k.RequestBytes, BytesPerSecond: k.BytesPerSecond, Logger: a.log,
-	})
+	sink, err := a.newSink()
 	if err != nil {
 		return err
 	}
@@ -93,6 +85,19 @@ func (a *Agent) openDrain() error {
 		}
 	}
 	return nil
+}
+
+func (a *Agent) newSink() (*kafkasink.Sink, error) {
+	k := &a.config.Uplink.Kafka
+	client, err := kafkaClient(k, a.config.Gateway.Name)
+	if err != nil {
+		return nil, err
+	}
+	return kafkasink.New(kafkasink.Config{
+		Client: client, Site: a.config.Gateway.Site, Topic: k.Topic,
+		CreateTopics: k.CreateTopics, Partitions: a.partitions,
+		RequestBytes: k.RequestBytes, BytesPerSecond: k.BytesPerSecond, Logger: a.log,
+	})
 }
 
 func kafkaClient(k *config.Kafka, name string) (kafka.Config, error) {
@@ -120,31 +125,46 @@ func (a *Agent) partitions(stream string) int32 {
 }
 
 func (a *Agent) openMQTT() error {
-	c := &a.config.MQTT
 	set := metrics.NewSet()
 	a.sets = append(a.sets, set)
-	server := mqtt.Config{
-		Routes: a.routes(), Partitions: a.partitions, Appender: a.ingest, Logs: a.findLog,
-		Site: a.config.Gateway.Site, ClockSynced: a.clock.synced, Metrics: set, Logger: a.log,
+	c, err := a.serverConfig()
+	if err != nil {
+		return err
+	}
+	c.Partitions, c.Appender, c.Logs, c.Metrics = a.partitions, a.ingest, a.findLog, set
+	var open []string
+	for _, l := range a.config.MQTT.Listeners {
+		if l.Anonymous && !l.Loopback() {
+			open = append(open, l.Address)
+		}
+	}
+	a.health.Update(status.AnonymousListener, len(open) > 0, "%s", strings.Join(open, ", "))
+	a.mqtt, err = mqtt.New(c)
+	return err
+}
+
+// serverConfig is what the file alone says about the MQTT server.
+func (a *Agent) serverConfig() (mqtt.Config, error) {
+	m := &a.config.MQTT
+	c := mqtt.Config{
+		Routes: a.routes(), Site: a.config.Gateway.Site, ClockSynced: a.clock.synced, Logger: a.log,
 		Limits: mqtt.Limits{
-			Connections: c.ConnectionsMax, PacketBytes: c.PacketBytesMax,
-			ReceiveMaximum: c.ReceiveMaximum, ConnectTime: c.ConnectTimeout,
+			Connections: m.ConnectionsMax, PacketBytes: m.PacketBytesMax,
+			ReceiveMaximum: m.ReceiveMaximum, ConnectTime: m.ConnectTimeout,
 		},
 	}
-	for _, l := range c.Listeners {
-		server.Listeners = append(server.Listeners, mqtt.Listener{Address: l.Address, Anonymous: l.Anonymous})
-		a.health.Update(status.AnonymousListener, l.Anonymous && !l.Loopback(), "%s", l.Address)
+	for _, l := range m.Listeners {
+		c.Listeners = append(c.Listeners, mqtt.Listener{Address: l.Address, Anonymous: l.Anonymous})
 	}
-	if c.PasswordFile != "" {
-		v, err := users.NewVerifier(c.PasswordFile)
-		if err != nil {
-			return err
-		}
-		server.Auth = v
+	if m.PasswordFile == "" {
+		return c, nil
 	}
-	var err error
-	a.mqtt, err = mqtt.New(server)
-	return err
+	v, err := users.NewVerifier(m.PasswordFile)
+	if err != nil {
+		return c, err
+	}
+	c.Auth = v
+	return c, nil
 }
 
 func (a *Agent) routes() []mqtt.Route {
@@ -164,20 +184,25 @@ func (a *Agent) findLog(p metadata.PartitionID) (mqtt.Log, error) {
 	return nil, fmt.Errorf("%s: %w", p, segstore.ErrUnknownStream)
 }
 
-func (a *Agent) openSources() error {
+func (a *Agent) openSources() (err error) {
+	a.sources, err = a.newSources(a.ingest)
+	return err
+}
+
+func (a *Agent) newSources(to source.Appender) (all []*source.Source, err error) {
 	router := a.newRouter()
 	for _, s := range a.config.MQTT.Sources {
 		src, err := source.New(source.Config{
 			URL: s.URL, ClientID: s.ClientID, User: s.User, PasswordFile: s.PasswordFile,
 			Topics: s.Topics, QoS: s.QoS, Retained: source.Retained(s.Retained), Window: s.Window,
 			TLS: source.TLS{Enabled: s.TLS.Enabled, CAFile: s.TLS.CAFile, CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile},
-		}, router, a.ingest, a.log)
+		}, router, to, a.log)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		a.sources = append(a.sources, src)
+		all = append(all, src)
 	}
-	return nil
+	return all, nil
 }
 
 func (a *Agent) openStatus() error {

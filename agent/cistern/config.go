@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cistern/agent"
 	"cistern/agent/config"
 )
 
@@ -44,10 +45,14 @@ func newConfig() *cobra.Command {
 		Long: configCheckHelp,
 		Args: arguments(1, 1, "one FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if _, err := config.Load(args[0]); err != nil {
+			conf, err := config.Load(args[0])
+			if err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(c.OutOrStdout(), "%s is fine\n", args[0])
+			if err := agent.Check(conf); err != nil {
+				return usage("", "%s: %w", args[0], err)
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s is fine\n", args[0])
 			return err
 		},
 	})

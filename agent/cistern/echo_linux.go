@@ -11,9 +11,7 @@ func isTerminal(f *os.File) bool {
 	return err == nil
 }
 
-// echoOff hides what is typed until restore is called. Ctrl-C while it is hidden
-// ends the program after the terminal was restored, since the main function's
-// context catches the signal.
+// echoOff hides what is typed until restore is called, once or more.
 func echoOff(f *os.File) (restore func(), err error) {
 	fd := int(f.Fd())
 	was, err := unix.IoctlGetTermios(fd, unix.TCGETS)

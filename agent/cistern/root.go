@@ -67,6 +67,7 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:               "cistern",
 		Long:              rootHelp,
+		Version:           fullVersion(),
 		Args:              cobra.ArbitraryArgs, // so that unknown commands come to unknownCommand
 		RunE:              unknownCommand,
 		SilenceErrors:     true,
@@ -74,6 +75,7 @@ func newRoot() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.SetHelpTemplate(helpTemplate)
+	root.SetVersionTemplate("cistern {{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("see `"+c.CommandPath()+" --help`", "%w", err)
 	})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -157,13 +158,13 @@ func newPassword(c *cobra.Command, generate bool) (string, error) {
 		return strings.ToLower(rand.Text()), nil
 	}
 	if f, ok := c.InOrStdin().(*os.File); ok && isTerminal(f) {
-		return askPassword(f, c.ErrOrStderr())
+		return askPassword(c.Context(), f, c.ErrOrStderr())
 	}
-	return readPassword(c.InOrStdin())
+	return readPassword(bufio.NewReader(io.LimitReader(c.InOrStdin(), passwordLineMax)))
 }
 
-func readPassword(r io.Reader) (string, error) {
-	line, err := bufio.NewReader(io.LimitReader(r, passwordLineMax)).ReadString('\n')
+func readPassword(r *bufio.Reader) (string, error) {
+	line, err := r.ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
@@ -175,16 +176,23 @@ func readPassword(r io.Reader) (string, error) {
 }
 
 // askPassword asks twice, so that a slip of the finger locks nobody out.
-func askPassword(terminal *os.File, w io.Writer) (string, error) {
+func askPassword(ctx context.Context, terminal *os.File, w io.Writer) (string, error) {
+	restore, err := echoOff(terminal)
+	if err != nil {
+		return "", err
+	}
+	defer restore()
+	// Reading a terminal can't be called off, so Ctrl-C ends the program here,
+	// but not before the terminal shows again what is typed.
+	defer context.AfterFunc(ctx, func() {
+		restore()
+		os.Exit(exitFailed)
+	})()
 	var answers [2]string
+	lines := bufio.NewReader(io.LimitReader(terminal, 2*passwordLineMax))
 	for i, question := range []string{"Password: ", "Again: "} {
 		fmt.Fprint(w, question)
-		restore, err := echoOff(terminal)
-		if err != nil {
-			return "", err
-		}
-		answers[i], err = readPassword(terminal)
-		restore()
+		answers[i], err = readPassword(lines)
 		fmt.Fprintln(w)
 		if err != nil {
 			return "", err

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"cistern/gossip/metadata"
+	"cistern/segstore"
 	"cistern/segstore/segment"
 )
 
@@ -37,7 +38,7 @@ func readGateway(t *table, g *Gateway) {
 
 func readStorage(t *table, s *Storage) {
 	t.size("max_bytes", &s.MaxBytes, 0, 1<<50)
-	t.size("segment_bytes", &s.SegmentBytes, segmentBytesMin, segmentBytesMax)
+	t.size("segment_bytes", &s.SegmentBytes, segmentBytesMin, segstore.SegmentBytesMax)
 	t.size("daily_write_budget", &s.DailyWriteBudget, 0, 1<<50)
 	if s.SegmentBytes%segment.PageSize != 0 {
 		t.fail("segment_bytes", "", "is %s; must be a multiple of %s", FormatSize(s.SegmentBytes), FormatSize(segment.PageSize))
@@ -55,7 +56,6 @@ const (
 	segmentsMin = 4
 	// segmentBytesMin leaves room for the largest batch and a footer.
 	segmentBytesMin = 2 << 20
-	segmentBytesMax = 64 << 20
 )
 
 // readStreams replaces the default streams by those of the file.

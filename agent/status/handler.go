@@ -4,14 +4,26 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
+	"strings"
 	"time"
 )
 
-// handler serves the public pages, and on private listeners records and
+// access says who can come to a listener.
+type access int
+
+const (
+	network  access = iota // anybody: no records, no profiles
+	loopback               // anybody on this machine
+	socket                 // whoever owns the data
+)
+
+// handler serves the public pages, and to those who are near records and
 // profiles as well.
-func (s *Server) handler(private bool) http.Handler {
+func (s *Server) handler(who access) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", timed(func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, s.Gatherer.Status())
@@ -21,15 +33,40 @@ func (s *Server) handler(private bool) http.Handler {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		_ = WriteMetrics(w, s.Gatherer.Status(), s.Sets...) // the scraper is gone: nobody to tell
 	}))
-	if private {
-		mux.HandleFunc("GET /tail", s.tail)
-		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	for path, h := range map[string]http.HandlerFunc{
+		"/tail":                s.tail,
+		"/debug/pprof/":        pprof.Index,
+		"/debug/pprof/cmdline": pprof.Cmdline,
+		"/debug/pprof/profile": pprof.Profile,
+		"/debug/pprof/symbol":  pprof.Symbol,
+		"/debug/pprof/trace":   pprof.Trace,
+	} {
+		switch who {
+		case loopback:
+			mux.HandleFunc("GET "+path, local(h))
+		case socket:
+			mux.HandleFunc("GET "+path, h)
+		}
 	}
 	return http.MaxBytesHandler(mux, 0)
+}
+
+// local refuses requests that were sent to a name. A web page that somebody on
+// this machine looks at may make its own name point to 127.0.0.1 (DNS rebinding)
+// and read what is meant for this machine alone; it can't change the name its
+// requests carry.
+func local(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); host == "localhost" || err == nil && ip.IsLoopback() {
+			h(w, r)
+			return
+		}
+		answer(w, http.StatusForbidden, problem{"use the address itself, or the unix socket"})
+	}
 }
 
 // timed bounds the time an answer may take to be written. It is set per

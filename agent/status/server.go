@@ -51,20 +51,24 @@ type Server struct {
 // Listen opens the socket and the TCP address. Run closes them.
 func (s *Server) Listen() error {
 	s.tails = make(chan struct{}, tailsMax)
-	socket, err := listenUnix(s.Socket)
+	unix, err := listenUnix(s.Socket)
 	if err != nil {
 		return fmt.Errorf("status socket: %w", err)
 	}
-	s.add(socket, true)
+	s.add(unix, socket)
 	if s.HTTP == "" {
 		return nil
 	}
 	tcp, err := net.Listen("tcp", s.HTTP)
 	if err != nil {
-		socket.Close()
+		unix.Close()
 		return fmt.Errorf("status http: %w", err)
 	}
-	s.add(tcp, tcp.Addr().(*net.TCPAddr).IP.IsLoopback())
+	who := network
+	if tcp.Addr().(*net.TCPAddr).IP.IsLoopback() {
+		who = loopback
+	}
+	s.add(tcp, who)
 	return nil
 }
 
@@ -76,10 +80,10 @@ func (s *Server) Addr() net.Addr {
 	return s.listeners[1].Addr()
 }
 
-func (s *Server) add(l net.Listener, private bool) {
+func (s *Server) add(l net.Listener, who access) {
 	s.listeners = append(s.listeners, limitListener(l, connectionsMax))
 	s.servers = append(s.servers, &http.Server{
-		Handler:           s.handler(private),
+		Handler:           s.handler(who),
 		ReadHeaderTimeout: readTimeout, // not ReadTimeout, which would end a tail
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerBytesMax,

@@ -196,7 +196,7 @@ func TestTailsAreBounded(t *testing.T) {
 func TestWhatIsRefused(t *testing.T) {
 	g := example()
 	s, _ := start(t, g)
-	public := &http.Server{Handler: s.handler(false)}
+	public := &http.Server{Handler: s.handler(network)}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -208,10 +208,26 @@ func TestWhatIsRefused(t *testing.T) {
 			t.Errorf("public %s: %d, want %d", path, code, want)
 		}
 	}
+	odd := NewClient(s.Socket) // on the socket any name will do
+	if body, err := odd.get(t.Context(), "/debug/pprof/cmdline"); err != nil {
+		t.Errorf("socket: %v", err)
+	} else {
+		body.Close()
+	}
 	private := "http://" + s.Addr().String()
 	for path, want := range map[string]int{"/debug/pprof/": 200, "/tail?n=-1": 400, "/tail?from=middle": 400, "/tail?follow=maybe": 400} {
 		if code, body := get(t, private+path); code != want {
 			t.Errorf("private %s: %d, want %d: %s", path, code, want, body)
+		}
+	}
+	for host, want := range map[string]int{"evil.example:80": 403, "localhost:8080": 400, "[::1]:8080": 400, "127.0.0.1": 400} {
+		req, err := http.NewRequest("GET", private+"/tail?n=-1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		if r, err := http.DefaultClient.Do(req); err != nil || r.StatusCode != want {
+			t.Errorf("sent to %s: %v, %v", host, r.StatusCode, err)
 		}
 	}
 	r, err := http.Post(private+"/status", "", strings.NewReader("x"))

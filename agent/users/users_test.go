@@ -14,6 +14,8 @@ import (
 	"cistern/bridge/mqtt"
 )
 
+func init() { iterations = 10 }
+
 func newFile(t *testing.T, nameAndPassword ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "users")
