@@ -88,7 +88,7 @@ func (c *conn) endLocked(r packet.Reason, why string) {
 	c.changed.Broadcast()
 	c.cancel()
 	c.wake()
-	if r.Failed() {
+	if r.Failed() && r != packet.ServerShuttingDown {
 		c.s.calm.warn("mqtt: client disconnected: "+r.String(), "client", c.client, "remote", c.net.RemoteAddr().String(), "why", why)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"cistern/bridge/mqtt/packet"
@@ -289,10 +290,11 @@ func TestTopicAliases(t *testing.T) {
 }
 
 func TestHeaders(t *testing.T) {
-	synced := true
+	var synced atomic.Bool
+	synced.Store(true)
 	g := start(t, func(c *Config) {
 		c.Site = "north"
-		c.ClockSynced = func() bool { return synced }
+		c.ClockSynced = synced.Load
 		c.Routes = []Route{
 			{Filter: "keyed/#", Stream: "mqtt", Key: "{clientid}", Tombstone: true},
 			{Filter: "#", Stream: "mqtt"},
@@ -319,7 +321,7 @@ func TestHeaders(t *testing.T) {
 		}
 	})
 	c.expectAck(packet.TypePuback)
-	synced = false // ordered by the PUBACK before and the PUBLISH after
+	synced.Store(false) // ordered by the PUBACK before and the PUBLISH after
 	plain("t", 0, 0)
 	c.ping()
 	g.store.await(5)
