@@ -16,12 +16,14 @@ import (
 )
 
 // shelf is a Log of batches of ten records, some of them above the high
-// watermark. It is only touched while everything else in the bubble waits.
+// watermark.
 type shelf struct {
+	moved chan struct{}
+
+	mu      sync.Mutex
 	batches [][]byte
 	start   int64
 	hw      int64
-	moved   chan struct{}
 }
 
 var shelfID = metadata.PartitionID{Stream: "s", Partition: 0}
@@ -35,6 +37,8 @@ func newShelf(t *testing.T, first int64, batches int) *shelf {
 // grow appends batches and moves the high watermark over them.
 func (l *shelf) grow(t *testing.T, batches int) {
 	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for range batches {
 		b := batch.NewBuilder(metadata.CodecNone)
 		for range 10 {
@@ -57,10 +61,12 @@ func (l *shelf) grow(t *testing.T, batches int) {
 }
 
 func (l *shelf) Partition() metadata.PartitionID  { return shelfID }
-func (l *shelf) StartOffset() int64               { return l.start }
-func (l *shelf) HighWatermark() int64             { return l.hw }
+func (l *shelf) StartOffset() int64               { l.mu.Lock(); defer l.mu.Unlock(); return l.start }
+func (l *shelf) HighWatermark() int64             { l.mu.Lock(); defer l.mu.Unlock(); return l.hw }
 func (l *shelf) Watch() (<-chan struct{}, func()) { return l.moved, func() {} }
 func (l *shelf) Read(offset int64, buf []byte, _ int) ([]byte, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, b := range l.batches {
 		if h, _ := batch.ParseHeader(b); h.NextOffset() > offset && h.NextOffset() <= l.hw {
 			buf = append(buf, b...)
@@ -374,7 +380,9 @@ func TestHighWatermark(t *testing.T) {
 		if s := b.Status().Partitions[0]; s.State != StateIdle || s.Lag != 0 {
 			t.Errorf("status %+v", s)
 		}
+		log.mu.Lock()
 		log.hw = 30
+		log.mu.Unlock()
 		log.moved <- struct{}{}
 		wantBases(t, "when it moved", b.sink.take(), 20)
 	})

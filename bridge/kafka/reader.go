@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,6 +11,10 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
+
+// readAhead is how much one read asks for: many answers to Produce, or the
+// beginning of a larger one, which is then read to where it belongs.
+const readAhead = 4 << 10
 
 // read is the connection's one reader. It ends with the connection.
 func (c *Conn) read() {
@@ -26,10 +31,11 @@ func (c *Conn) read() {
 }
 
 func (c *Conn) readAll() error {
+	in := bufio.NewReaderSize(c.nc, readAhead)
 	var scratch []byte
+	var prefix [8]byte // size, correlation id
 	for {
-		var prefix [8]byte // size, correlation id
-		if _, err := io.ReadFull(c.nc, prefix[:]); err != nil {
+		if _, err := io.ReadFull(in, prefix[:]); err != nil {
 			return readError(err)
 		}
 		p, err := c.oldest()
@@ -45,7 +51,7 @@ func (c *Conn) readAll() error {
 			return fmt.Errorf("%w: answer %d while %d (%s) is due", ErrProtocol, id, p.correlation, name)
 		}
 		body := readBuffer(&scratch, int(size), kmsg.Key(p.resp.Key()))
-		if _, err := io.ReadFull(c.nc, body); err != nil {
+		if _, err := io.ReadFull(in, body); err != nil {
 			return readError(err)
 		}
 		if err := decode(p.resp, body); err != nil {

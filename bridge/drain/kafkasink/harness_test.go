@@ -400,6 +400,15 @@ type setup struct {
 
 func (c *central) gateway(s setup, logs ...*memLog) *gateway {
 	c.t.Helper()
+	var all []drain.Log
+	for _, l := range logs {
+		all = append(all, l)
+	}
+	return c.gatewayOf(s, all...)
+}
+
+func (c *central) gatewayOf(s setup, logs ...drain.Log) *gateway {
+	c.t.Helper()
 	if s.sink.Client.Brokers == nil {
 		s.sink.Client.Brokers = c.seeds
 	}
@@ -423,7 +432,7 @@ func (c *central) gateway(s setup, logs ...*memLog) *gateway {
 		if err := g.drainer.Add(l); err != nil {
 			c.t.Fatal(err)
 		}
-		g.cursors[l.id], _ = g.drainer.Cursor(l.id)
+		g.cursors[l.Partition()], _ = g.drainer.Cursor(l.Partition())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	g.cancel = cancel
