@@ -1,0 +1,62 @@
+package kafkasink
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"cistern/bridge/kafka"
+)
+
+// TestTake: a request carries one batch of each upstream partition, the oldest,
+// as many as fit; what stays behind keeps its order and is overtaken by nothing
+// of its own partition.
+func TestTake(t *testing.T) {
+	s := &sender{sink: &Sink{cfg: Config{RequestBytes: 100}}}
+	add := func(name string, partition int32, size int) {
+		s.queue = append(s.queue, &parcel{batch: kafka.Batch{Topic: name, Partition: partition, Bytes: make([]byte, size)}})
+	}
+	add("a", 0, 60)
+	add("a", 0, 10) // waits for the one before it
+	add("b", 0, 50) // does not fit
+	add("b", 0, 5)  // would fit, but must not overtake
+	add("a", 1, 30)
+	add("c", 0, 500) // larger than a request
+	for _, want := range [][]string{
+		{"a/0:60", "a/1:30"},
+		{"a/0:10", "b/0:50"},
+		{"b/0:5"},
+		{"c/0:500"},
+		nil,
+	} {
+		parcels, size := s.take()
+		var got []string
+		sum := 0
+		for _, p := range parcels {
+			got = append(got, fmt.Sprintf("%s/%d:%d", p.batch.Topic, p.batch.Partition, len(p.batch.Bytes)))
+			sum += len(p.batch.Bytes)
+		}
+		if !slices.Equal(got, want) || sum != size {
+			t.Errorf("a request carries %v, %d bytes, want %v", got, size, want)
+		}
+	}
+}
+
+// TestCancel: a lane that closes takes its own parcels back, and is told.
+func TestCancel(t *testing.T) {
+	s := &sender{sink: &Sink{cfg: Config{RequestBytes: 100}}}
+	mine, other := &lane{}, &lane{}
+	told := 0
+	for _, l := range []*lane{mine, other, mine} {
+		s.queue = append(s.queue, &parcel{lane: l, done: func(_ int64, err error) {
+			if err != errWithdrawn {
+				t.Errorf("told %v", err)
+			}
+			told++
+		}})
+	}
+	s.cancel(mine)
+	if told != 2 || len(s.queue) != 1 || s.queue[0].lane != other {
+		t.Errorf("%d were told, %d are left", told, len(s.queue))
+	}
+}
