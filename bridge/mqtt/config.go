@@ -68,7 +68,7 @@ type Config struct {
 // Limits bound what clients can make the server do. Zero means the default.
 type Limits struct {
 	Connections  int           // at once; 4096
-	ConnectRate  int           // connects per second and address (IPv6: per /64); 100
+	ConnectRate  int           // connects per second and address (IPv6: per /64); 200
 	ConnectBurst int           // connects at once above that rate; 1000
 	ConnectTime  time.Duration // from accept to a whole CONNECT; 5s
 	ConnectBytes int           // size of a CONNECT; 16 KiB
@@ -103,7 +103,7 @@ const packetBytesMax = 900_000
 func (l Limits) withDefaults() Limits {
 	return Limits{
 		Connections:    cmp.Or(l.Connections, 4096),
-		ConnectRate:    cmp.Or(l.ConnectRate, 100),
+		ConnectRate:    cmp.Or(l.ConnectRate, 200),
 		ConnectBurst:   cmp.Or(l.ConnectBurst, 1000),
 		ConnectTime:    cmp.Or(l.ConnectTime, 5*time.Second),
 		ConnectBytes:   cmp.Or(l.ConnectBytes, 16<<10),

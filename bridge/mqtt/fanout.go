@@ -108,7 +108,7 @@ func (f *fanout) leave(c *conn) {
 // partitions returns those that may hold topics matching filter.
 func (f *fanout) partitions(filter string) (ids []metadata.PartitionID) {
 	seen := map[string]bool{}
-	for _, r := range f.s.routes {
+	for _, r := range f.s.router.routes {
 		if seen[r.Stream] || !packet.Overlap(r.Filter, filter) {
 			continue
 		}

@@ -31,6 +31,7 @@ var (
 	valueZero     = []byte("0")
 	valueTwo      = []byte("2")
 	valueUnsynced = []byte("unsynced")
+	emptyValue    = []byte{} // a value of no bytes, where nil would be null
 )
 
 // reserved reports whether a user property may not become a header, since a
@@ -47,16 +48,40 @@ type mapper struct {
 	dropped int      // reserved user properties left out of the record
 }
 
-// make returns the record of p, which goes to d.
-func (m *mapper) make(s *Server, d *destination, p *packet.Publish, client string, withClient bool, now time.Time) *batch.Record {
+// make returns the record of p, which goes to d. client is "" unless the
+// record is to say who published it.
+func (m *mapper) make(router *Router, d *destination, p *packet.Publish, client string, now time.Time) *batch.Record {
 	r := &m.record
 	m.dropped = 0
 	r.Timestamp = now.UnixMilli()
 	r.Key, r.Value = d.key, p.Payload
 	r.Headers = r.Headers[:0]
-	if len(p.Payload) == 0 && d.route.Tombstone {
+	switch {
+	case len(p.Payload) == 0 && d.route.Tombstone:
 		r.Value = nil
+	case p.Payload == nil:
+		r.Value = emptyValue
 	}
+	m.addFlags(p)
+	if !d.route.keyIsTopic {
+		m.add(headerTopic, view(d.topic))
+	}
+	if client != "" {
+		m.add(headerClient, view(client))
+	}
+	if !p.Properties.Empty() {
+		m.addProperties(&p.Properties)
+	}
+	if len(router.site) > 0 {
+		m.add(headerSite, router.site)
+	}
+	if router.clockSynced != nil && !router.clockSynced() {
+		m.add(headerClock, valueUnsynced)
+	}
+	return r
+}
+
+func (m *mapper) addFlags(p *packet.Publish) {
 	switch p.QoS {
 	case 0:
 		m.add(headerQoS, valueZero)
@@ -69,24 +94,6 @@ func (m *mapper) make(s *Server, d *destination, p *packet.Publish, client strin
 	if p.Dup {
 		m.add(headerDup, valueOne)
 	}
-	if !d.route.keyIsTopic {
-		m.add(headerTopic, view(d.topic))
-	}
-	if withClient {
-		m.add(headerClient, view(client))
-	}
-	if p.Properties.Has(packet.UserProperty) || p.Properties.Has(packet.PayloadFormatIndicator) ||
-		p.Properties.Has(packet.MessageExpiryInterval) || p.Properties.Has(packet.ContentType) ||
-		p.Properties.Has(packet.ResponseTopic) || p.Properties.Has(packet.CorrelationData) {
-		m.addProperties(&p.Properties)
-	}
-	if len(s.site) > 0 {
-		m.add(headerSite, s.site)
-	}
-	if s.config.ClockSynced != nil && !s.config.ClockSynced() {
-		m.add(headerClock, valueUnsynced)
-	}
-	return r
 }
 
 func (m *mapper) add(name string, value []byte) {

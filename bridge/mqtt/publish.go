@@ -17,9 +17,6 @@ var noWait = func() context.Context {
 	return ctx
 }()
 
-// errUnrouted is the outcome of a PUBLISH that no route takes.
-var errUnrouted = errors.New("mqtt: no route takes this topic")
-
 // publish takes one PUBLISH. An error ends the connection.
 func (c *conn) publish(flags byte, body []byte) error {
 	if c.scratch == nil {
@@ -37,7 +34,7 @@ func (c *conn) publish(flags byte, body []byte) error {
 	}
 	c.s.count.received[p.QoS].Inc()
 	c.s.count.receivedBytes.Add(len(p.Payload))
-	d := c.routed.find(p.Topic, c.s.routes, c.client)
+	d := c.routed.find(p.Topic, c.s.router, c.client)
 	if p.QoS == 0 {
 		c.appendUnconfirmed(d, p)
 		return nil
@@ -105,8 +102,12 @@ func (c *conn) appendTo(ctx context.Context, d *destination, p *packet.Publish, 
 		c.s.count.unrouted.Inc()
 		return errUnrouted
 	}
+	client := ""
+	if c.s.config.ClientHeader || c.noLocal {
+		client = c.client
+	}
 	m := &c.scratch.mapper
-	r := m.make(c.s, d, p, c.client, c.s.config.ClientHeader || c.noLocal, c.clock.lastRead)
+	r := m.make(c.s.router, d, p, client, c.clock.lastRead)
 	if m.dropped > 0 {
 		c.s.count.reservedNames.Add(m.dropped)
 	}

@@ -328,11 +328,11 @@ func TestHeaders(t *testing.T) {
 	g.stop()
 
 	want := []string{
-		"t=x [cistern.site=north]",
-		"t=x [mqtt.qos=2 mqtt.retain=1 mqtt.dup=1 cistern.site=north]",
-		"dev=null [mqtt.topic=keyed/x cistern.site=north]",
-		"t= [content-type=text/plain mqtt.response-topic=r/t mqtt.correlation-data=\x01 mqtt.payload-format=1 mqtt.expiry=4294967295 b=1 a=2 b=3 cistern.site=north]",
-		"t=x [mqtt.qos=0 cistern.site=north cistern.clock=unsynced]",
+		`t "x" [cistern.site=north]`,
+		`t "x" [mqtt.qos=2 mqtt.retain=1 mqtt.dup=1 cistern.site=north]`,
+		`dev null [mqtt.topic=keyed/x cistern.site=north]`,
+		"t \"\" [content-type=text/plain mqtt.response-topic=r/t mqtt.correlation-data=\x01 mqtt.payload-format=1 mqtt.expiry=4294967295 b=1 a=2 b=3 cistern.site=north]",
+		`t "x" [mqtt.qos=0 cistern.site=north cistern.clock=unsynced]`,
 	}
 	g.store.commit(-1)
 	records := g.store.records("mqtt")
@@ -340,16 +340,8 @@ func TestHeaders(t *testing.T) {
 		t.Fatalf("%d records", len(records))
 	}
 	for i, r := range records {
-		var headers []string
-		for _, h := range r.Headers {
-			headers = append(headers, h.Key+"="+string(h.Value))
-		}
-		value := string(r.Value)
-		if r.Value == nil {
-			value = "null"
-		}
-		if got := fmt.Sprintf("%s=%s %v", r.Key, value, headers); got != want[i] {
-			t.Errorf("record %d\ngot  %q\nwant %q", i, got, want[i])
+		if got := describe(&r); got != want[i] {
+			t.Errorf("record %d\ngot  %s\nwant %s", i, got, want[i])
 		}
 		if r.Timestamp < 1_600_000_000_000 {
 			t.Errorf("record %d: timestamp %d", i, r.Timestamp)

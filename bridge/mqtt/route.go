@@ -2,7 +2,6 @@ package mqtt
 
 import (
 	"fmt"
-	"hash/maphash"
 	"strconv"
 	"strings"
 
@@ -167,72 +166,3 @@ func topicLevel(topic string, n int) string {
 	}
 	return topic
 }
-
-// destination is where the messages of one topic go.
-type destination struct {
-	topic     string
-	route     *route // nil: no route takes it
-	partition metadata.PartitionID
-	key       []byte
-}
-
-// resolve finds the destination of topic.
-func resolve(routes []*route, topic, client string) destination {
-	d := destination{topic: topic}
-	if topic[0] == '$' {
-		return d
-	}
-	for _, r := range routes {
-		if packet.Match(r.Filter, topic) {
-			d.route = r
-			d.key = r.appendKey(nil, topic, client)
-			d.partition = metadata.PartitionID{Stream: r.Stream, Partition: metadata.PartitionFor(d.key, r.partitions)}
-			break
-		}
-	}
-	return d
-}
-
-// destinations remembers where one client's last topics go, so that a device
-// which repeats its topics is routed without matching and without allocating.
-// It is a direct-mapped cache: a topic has one slot, the last one there stays.
-type destinations struct {
-	slots []destination
-}
-
-const (
-	destinationsMin = 1  // a device with one topic is the common case
-	destinationsMax = 32 // slots per client
-)
-
-// find returns the destination of topic, valid until the next call.
-func (c *destinations) find(topic []byte, routes []*route, client string) *destination {
-	h := topicHash(topic)
-	if len(c.slots) == 0 {
-		c.slots = make([]destination, destinationsMin)
-	}
-	d := &c.slots[h&uint32(len(c.slots)-1)]
-	if d.topic == string(topic) {
-		return d
-	}
-	if d.topic != "" && len(c.slots) < destinationsMax {
-		c.grow()
-		d = &c.slots[h&uint32(len(c.slots)-1)]
-	}
-	*d = resolve(routes, string(topic), client)
-	return d
-}
-
-func (c *destinations) grow() {
-	old := c.slots
-	c.slots = make([]destination, 2*len(old))
-	for _, d := range old {
-		if d.topic != "" {
-			c.slots[topicHash([]byte(d.topic))&uint32(len(c.slots)-1)] = d
-		}
-	}
-}
-
-var topicSeed = maphash.MakeSeed()
-
-func topicHash(topic []byte) uint32 { return uint32(maphash.Bytes(topicSeed, topic)) }

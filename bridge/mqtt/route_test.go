@@ -1,8 +1,12 @@
 package mqtt
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+
+	"cistern/gossip/metadata"
+	"cistern/segstore/batch"
 )
 
 func fourPartitions(stream string) int32 {
@@ -13,12 +17,12 @@ func fourPartitions(stream string) int32 {
 }
 
 func TestRoutes(t *testing.T) {
-	routes, err := compileRoutes([]Route{
+	router, err := NewRouter([]Route{
 		{Filter: "spBv1.0/+/+/+/#", Stream: "sparkplug", Key: "{2}/{4}"},
 		{Filter: "alarm/#", Stream: "alarms", Key: "all"},
 		{Filter: "dev/+/state", Stream: "state", Key: "{clientid}:{topic}"},
 		{Filter: "plant/#", Stream: "plant"},
-	}, fourPartitions)
+	}, fourPartitions, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +39,7 @@ func TestRoutes(t *testing.T) {
 			{"$SYS/x", "", ""},
 			{"other", "", ""},
 		} {
-			d := cache.find([]byte(tc.topic), routes, "me")
+			d := cache.find([]byte(tc.topic), router, "me")
 			if d.topic != tc.topic || d.partition.Stream != tc.stream || string(d.key) != tc.key || (d.route == nil) != (tc.stream == "") {
 				t.Errorf("%s: %+v", tc.topic, *d)
 			}
@@ -44,14 +48,14 @@ func TestRoutes(t *testing.T) {
 }
 
 func TestDefaultRouteTakesAllButDollar(t *testing.T) {
-	routes, err := compileRoutes(nil, fourPartitions)
+	router, err := NewRouter(nil, fourPartitions, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := resolve(routes, "a/b", "c"); d.partition.Stream != "mqtt" || string(d.key) != "a/b" {
+	if d := router.resolve("a/b", "c"); d.partition.Stream != "mqtt" || string(d.key) != "a/b" {
 		t.Errorf("%+v", d)
 	}
-	if d := resolve(routes, "$SYS/a", "c"); d.route != nil {
+	if d := router.resolve("$SYS/a", "c"); d.route != nil {
 		t.Error("$SYS was taken")
 	}
 }
@@ -89,10 +93,60 @@ func TestWrongRoutes(t *testing.T) {
 }
 
 func TestRoutingAllocatesNothing(t *testing.T) {
-	routes, _ := compileRoutes(nil, fourPartitions)
+	router, _ := NewRouter(nil, fourPartitions, "", nil)
 	var cache destinations
 	topic := []byte("plant/line3/temp")
-	if n := testing.AllocsPerRun(1000, func() { cache.find(topic, routes, "me") }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { cache.find(topic, router, "me") }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+func TestMap(t *testing.T) {
+	router, err := NewRouter([]Route{
+		{Filter: "cmd/#", Stream: "commands", Key: "{2}", Tombstone: true},
+		{Filter: "#", Stream: "mqtt"},
+	}, fourPartitions, "north", func() bool { return false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		topic, payload string
+		qos            byte
+		retain, dup    bool
+		want           string
+	}{
+		{"plant/temp", "x", 1, false, false, `plant/temp "x" [cistern.site=north cistern.clock=unsynced]`},
+		{"plant/temp", "", 2, true, true, `plant/temp "" [mqtt.qos=2 mqtt.retain=1 mqtt.dup=1 cistern.site=north cistern.clock=unsynced]`},
+		{"cmd/valve", "", 0, false, false, `valve null [mqtt.qos=0 mqtt.topic=cmd/valve cistern.site=north cistern.clock=unsynced]`},
+	} {
+		var r batch.Record
+		p, err := router.Map(tc.topic, []byte(tc.payload), tc.qos, tc.retain, tc.dup, &r)
+		if err != nil || p.Partition != metadata.PartitionFor(r.Key, 4) {
+			t.Fatalf("%s: %v, %v", tc.topic, p, err)
+		}
+		if got := describe(&r); got != tc.want {
+			t.Errorf("got  %s\nwant %s", got, tc.want)
+		}
+	}
+	var r batch.Record
+	if _, err := router.Map("t", nil, 1, false, false, &r); err != nil || r.Value == nil {
+		t.Errorf("an empty payload became %v, %v", r.Value, err)
+	}
+	for _, topic := range []string{"", "$SYS/x"} {
+		if _, err := router.Map(topic, nil, 1, false, false, &r); err == nil {
+			t.Errorf("%q was taken", topic)
+		}
+	}
+}
+
+func describe(r *batch.Record) string {
+	var headers []string
+	for _, h := range r.Headers {
+		headers = append(headers, h.Key+"="+string(h.Value))
+	}
+	value := fmt.Sprintf("%q", r.Value)
+	if r.Value == nil {
+		value = "null"
+	}
+	return fmt.Sprintf("%s %s %v", r.Key, value, headers)
 }

@@ -20,8 +20,7 @@ import (
 type Server struct {
 	config  Config
 	limits  Limits
-	routes  []*route
-	site    []byte
+	router  *Router
 	count   *counters
 	log     *slog.Logger
 	calm    *calmLog
@@ -57,7 +56,7 @@ func New(config Config) (*Server, error) {
 			return nil, err
 		}
 	}
-	routes, err := compileRoutes(config.Routes, config.Partitions)
+	router, err := NewRouter(config.Routes, config.Partitions, config.Site, config.ClockSynced)
 	if err != nil {
 		return nil, err
 	}
@@ -65,8 +64,7 @@ func New(config Config) (*Server, error) {
 	s := &Server{
 		config:  config,
 		limits:  limits,
-		routes:  routes,
-		site:    []byte(config.Site),
+		router:  router,
 		count:   newCounters(config.Metrics),
 		log:     log,
 		calm:    &calmLog{log: log, kinds: map[string]*calmKind{}},

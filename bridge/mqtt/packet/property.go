@@ -83,6 +83,9 @@ type Properties struct {
 // Reset forgets all properties.
 func (p *Properties) Reset() { p.set, p.raw, p.users = 0, nil, 0 }
 
+// Empty reports whether there are none.
+func (p *Properties) Empty() bool { return p.set == 0 }
+
 // Has reports whether id is present.
 func (p *Properties) Has(id Property) bool { return p.set&(1<<id) != 0 }
 
