@@ -21,10 +21,6 @@ func Check(c config.Config) error {
 		return err
 	}
 	server.Appender = nowhere{}
-	server.Partitions = func(stream string) int32 {
-		s, _ := c.Stream(stream)
-		return s.Partitions
-	}
 	_, serverErr := mqtt.New(server)
 	_, sourcesErr := a.newSources(nowhere{})
 	var sinkErr error

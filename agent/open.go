@@ -118,9 +118,10 @@ func kafkaClient(k *config.Kafka, name string) (kafka.Config, error) {
 	return c, nil
 }
 
-// partitions tells how many partitions a stream has, 0 when there is none.
+// partitions tells how many partitions a configured stream has, 0 when there is
+// none.
 func (a *Agent) partitions(stream string) int32 {
-	s, _ := a.store.Stream(stream)
+	s, _ := a.config.Stream(stream)
 	return s.Partitions
 }
 
@@ -131,7 +132,7 @@ func (a *Agent) openMQTT() error {
 	if err != nil {
 		return err
 	}
-	c.Partitions, c.Appender, c.Logs, c.Metrics = a.partitions, a.ingest, a.findLog, set
+	c.Appender, c.Logs, c.Metrics = a.ingest, a.findLog, set
 	var open []string
 	for _, l := range a.config.MQTT.Listeners {
 		if l.Anonymous && !l.Loopback() {
@@ -147,7 +148,7 @@ func (a *Agent) openMQTT() error {
 func (a *Agent) serverConfig() (mqtt.Config, error) {
 	m := &a.config.MQTT
 	c := mqtt.Config{
-		Routes: a.routes(), Site: a.config.Gateway.Site, ClockSynced: a.clock.synced, Logger: a.log,
+		Routes: a.routes(), Partitions: a.partitions, Site: a.config.Gateway.Site, ClockSynced: a.clock.synced, Logger: a.log,
 		Limits: mqtt.Limits{
 			Connections: m.ConnectionsMax, PacketBytes: m.PacketBytesMax,
 			ReceiveMaximum: m.ReceiveMaximum, ConnectTime: m.ConnectTimeout,
@@ -190,7 +191,10 @@ func (a *Agent) openSources() (err error) {
 }
 
 func (a *Agent) newSources(to source.Appender) (all []*source.Source, err error) {
-	router := a.newRouter()
+	router, err := mqtt.NewRouter(a.routes(), a.partitions, a.config.Gateway.Site, a.clock.synced)
+	if err != nil {
+		return nil, err
+	}
 	for _, s := range a.config.MQTT.Sources {
 		src, err := source.New(source.Config{
 			URL: s.URL, ClientID: s.ClientID, User: s.User, PasswordFile: s.PasswordFile,

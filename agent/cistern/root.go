@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -46,12 +47,16 @@ Exit status: 0 done; 1 failed; 2 wrong flags, arguments or configuration; 3 no
 agent is running there; 4 check found damage.
 `
 
-// helpTemplate shows prose first and flags below it.
-const helpTemplate = `{{.Long}}{{if .HasAvailableLocalFlags}}
-Flags:
-
-{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}
-{{end}}`
+// help shows prose first and flags below it. A function, not one of cobra's
+// templates: those keep the linker from leaving out unused methods, which is
+// megabytes on flash.
+func help(c *cobra.Command, _ []string) {
+	out := c.OutOrStdout()
+	fmt.Fprint(out, c.Long)
+	if c.HasAvailableLocalFlags() {
+		fmt.Fprintf(out, "\nFlags:\n\n%s", c.LocalFlags().FlagUsages())
+	}
+}
 
 // execute runs one command line and returns the exit code.
 func execute(ctx context.Context, args []string, s streams) int {
@@ -74,8 +79,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.SetHelpTemplate(helpTemplate)
-	root.SetVersionTemplate("cistern {{.Version}}\n")
+	root.SetHelpFunc(help)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("see `"+c.CommandPath()+" --help`", "%w", err)
 	})
