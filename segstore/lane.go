@@ -351,10 +351,12 @@ func (l *lane) register() {
 func (l *lane) publish() {
 	l.active.lastSeq, l.active.age = l.seq-1, l.store.age()
 	l.activeMu.Lock()
-	for _, p := range l.placed {
+	for i, p := range l.placed {
 		g := p.entry.Log
 		if p.entry.Truncate {
+			before := l.holds.Partition(g.ref).Bytes
 			l.holds.Truncate(g.ref, p.next)
+			l.placed[i].frameSize = int(l.holds.Partition(g.ref).Bytes - before)
 		} else {
 			l.holds.Append(g.ref, p.entry.BaseOffset, p.next, p.pos, p.frameSize)
 			l.batches++

@@ -6,6 +6,7 @@ import (
 
 	"cistern/gossip/metadata"
 	"cistern/segstore/segment"
+	"cistern/segstore/vfs"
 )
 
 func (l *lane) name() string { return metadata.Lanes[l.index] }
@@ -21,13 +22,10 @@ func (l *lane) roll() error {
 		return err
 	}
 	l.full.Store(false)
-	file, err := l.store.fs.Open(l.store.pool.path(slot))
+	file, size, err := l.openSlot(slot)
 	if err != nil {
-		return fmt.Errorf("open segment %s: %w", slotName(slot), err)
-	}
-	size, err := file.Size()
-	if err != nil {
-		return errors.Join(err, file.Close())
+		l.store.pool.put(slot)
+		return err
 	}
 	l.seal()
 	l.file, l.slot = file, slot
@@ -42,6 +40,18 @@ func (l *lane) roll() error {
 	l.enc.End(buf)
 	l.begun = true
 	return nil
+}
+
+func (l *lane) openSlot(slot uint32) (vfs.File, int64, error) {
+	file, err := l.store.fs.Open(l.store.pool.path(slot))
+	if err != nil {
+		return nil, 0, fmt.Errorf("open segment %s: %w", slotName(slot), err)
+	}
+	size, err := file.Size()
+	if err != nil {
+		return nil, 0, errors.Join(err, file.Close())
+	}
+	return file, size, nil
 }
 
 // seal writes the footer of the active segment and lets go of it.
