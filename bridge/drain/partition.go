@@ -27,6 +27,7 @@ type partition struct {
 	how     Opening
 	backoff Backoff
 	resent  int64
+	said    string // reason that was logged last
 
 	contradicted int64   // Position at which upstream disagreed last, -1: none since the last acknowledgement
 	suspect      suspect // the batch that was refused last

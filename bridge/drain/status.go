@@ -95,24 +95,26 @@ func (p *partition) position() int64 {
 	return p.view.Cursor
 }
 
-// say sets the state and why. Only changes are logged.
+// say sets the state and why. A reason is logged once, until records flow.
 func (p *partition) say(state, reason string) {
 	p.mu.Lock()
-	changed := p.view.State != state || p.view.Reason != reason
 	if p.view.State != state {
 		p.view.Since = p.d.cfg.Now()
 	}
 	p.view.State, p.view.Reason = state, reason
 	p.mu.Unlock()
 	switch {
-	case !changed:
+	case state == StateDraining || state == StateIdle:
+		p.said = ""
+		return
+	case reason == "" || reason == p.said:
+		return
 	case state == StateStopped:
-		p.logger.Error("drain stopped", "reason", reason, "retry", StoppedRetry)
-	case reason != "":
-		p.logger.Warn("drain waits", "state", state, "reason", reason)
+		p.logger.Error("drain stopped", "reason", reason)
 	default:
-		p.logger.Debug("drain", "state", state)
+		p.logger.Warn("drain waits", "reason", reason)
 	}
+	p.said = reason
 }
 
 // publish shows the cursor to others and tells when it moved.

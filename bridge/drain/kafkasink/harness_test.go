@@ -268,6 +268,18 @@ func (c *central) create(topic string, partitions int32) {
 	}
 }
 
+func (c *central) remove(topic string) {
+	c.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.seeds...))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := kadm.NewClient(client).DeleteTopic(c.t.Context(), topic); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
 // read returns the values of an upstream partition, as a consumer that reads
 // uncommitted records sees them.
 func (c *central) read(topic string, partition int32) []string {

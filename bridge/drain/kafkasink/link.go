@@ -2,6 +2,7 @@ package kafkasink
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -12,18 +13,20 @@ import (
 // link is what is known of the way upstream. Run's loop writes it; partitions
 // wait on it.
 type link struct {
-	now func() time.Time
+	now    func() time.Time
+	logger *slog.Logger
 
 	mu      sync.Mutex
 	state   drain.Uplink
+	said    string         // state that was logged last: up or down
 	cluster *kafka.Cluster // last metadata
 	asked   int            // metadata answers so far
 	changed chan struct{}  // closed and replaced on every change
 	wake    chan struct{}  // a request to ask now
 }
 
-func (l *link) init(now func() time.Time, seeds []string) {
-	l.now = now
+func (l *link) init(now func() time.Time, logger *slog.Logger, seeds []string) {
+	l.now, l.logger = now, logger
 	l.changed = make(chan struct{})
 	l.wake = make(chan struct{}, 1)
 	l.state = drain.Uplink{State: drain.UplinkOff, Since: now(), Brokers: seeds}
@@ -53,6 +56,10 @@ func (l *link) become(state string, err error) {
 	if err != nil {
 		l.state.LastError, l.state.LastErrorAt = err.Error(), l.now()
 	}
+	if state == drain.UplinkDown && l.said != state {
+		l.said = state
+		l.logger.Warn("uplink is down", "error", err)
+	}
 	l.notify()
 }
 
@@ -73,6 +80,10 @@ func (l *link) learned(c *kafka.Cluster) (previous string) {
 	}
 	if l.state.State != drain.UplinkUp {
 		l.state.State, l.state.Since = drain.UplinkUp, l.now()
+	}
+	if l.said != drain.UplinkUp {
+		l.said = drain.UplinkUp
+		l.logger.Info("uplink is up", "cluster", c.ID, "brokers", len(c.Brokers))
 	}
 	l.notify()
 	return previous

@@ -19,6 +19,7 @@ type sender struct {
 	mu    sync.Mutex
 	queue []*parcel // order of send
 	err   error     // the connection ended: nothing is taken any more
+	lost  bool      // a request was not answered
 	wake  chan struct{}
 	slots chan struct{} // taken by each request in flight
 }
@@ -78,7 +79,7 @@ func (s *Sink) serve(ctx context.Context, node int32, d *dial) {
 	conn.Close()
 	<-conn.Done() // every request in flight was told
 	if ctx.Err() == nil && !errors.Is(err, kafka.ErrClosed) {
-		s.link.check(err)
+		s.link.check(d.sender.blame(err))
 	}
 	d.sender.refuse(err)
 }
@@ -162,6 +163,18 @@ func (s *sender) refuse(err error) {
 	for _, p := range left {
 		p.done(-1, why)
 	}
+}
+
+// blame returns err when somebody has lost something by it. A broker that
+// closes a connection that was idle, as they do after some minutes, is no reason
+// to call the uplink broken; it is only one to look.
+func (s *sender) blame(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.lost && len(s.queue) == 0 {
+		return nil
+	}
+	return err
 }
 
 // run makes requests until the connection ends.
@@ -257,6 +270,9 @@ func (s *sender) request(parcels []*parcel) error {
 }
 
 func (s *sender) fail(parcels []*parcel, err error) {
+	s.mu.Lock()
+	s.lost = true
+	s.mu.Unlock()
 	for _, p := range parcels {
 		p.done(-1, classify(err))
 	}

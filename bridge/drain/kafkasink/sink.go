@@ -90,7 +90,7 @@ func New(cfg Config) (*Sink, error) {
 	}
 	s := &Sink{cfg: cfg, client: client, senders: map[int32]*dial{}}
 	s.pacer.perSecond = cfg.BytesPerSecond
-	s.link.init(cfg.Now, cfg.Client.Brokers)
+	s.link.init(cfg.Now, cfg.Logger, cfg.Client.Brokers)
 	s.topics.init()
 	return s, nil
 }
