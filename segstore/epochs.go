@@ -1,6 +1,12 @@
 package segstore
 
-import "sort"
+import (
+	"encoding/binary"
+	"fmt"
+	"sort"
+
+	"cistern/gossip/metadata"
+)
 
 // epochCache knows where each leader epoch of a partition begins: what Kafka
 // keeps in its leader-epoch checkpoint (KIP-101).
@@ -50,4 +56,9 @@ func (c epochCache) endOffset(epoch int32, end int64) (int32, int64) {
 		end = c[i].Start
 	}
 	return c[i-1].Epoch, end
+}
+
+// epochKV is one line of a partition's epoch history.
+func epochKV(p metadata.PartitionID, epoch int32, start int64) KV {
+	return KV{bucketEpochs, fmt.Sprintf("%s/%010d", p, epoch), binary.BigEndian.AppendUint64(nil, uint64(start))}
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sort"
 	"sync"
 	"sync/atomic"
 
@@ -407,45 +406,3 @@ func (l *lane) activeRun(ref uint32, offset int64) (run, bool) {
 
 // activeRunMax bounds how many references a reader copies under the lock.
 const activeRunMax = 256
-
-// epochKV is one line of a partition's epoch history.
-func epochKV(p interface{ String() string }, epoch int32, start int64) KV {
-	return KV{bucketEpochs, fmt.Sprintf("%s/%010d", p, epoch), binary.BigEndian.AppendUint64(nil, uint64(start))}
-}
-
-// addSegment and removeSegment keep the list of live segments.
-func (s *Store) addSegment(seg *segmentInfo) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.births, seg.id)
-	s.segments[seg.id] = seg
-	s.order[seg.lane] = append(s.order[seg.lane], seg.id)
-}
-
-func (s *Store) removeSegment(seg *segmentInfo) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.segments, seg.id)
-	ids := s.order[seg.lane]
-	i := sort.Search(len(ids), func(i int) bool { return ids[i] >= seg.id })
-	s.order[seg.lane] = append(ids[:i:i], ids[i+1:]...)
-}
-
-func (s *Store) segment(id uint64) *segmentInfo {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.segments[id]
-}
-
-// segmentFrom returns the oldest live segment of a lane with this ID or a
-// higher one, nil when there is none.
-func (s *Store) segmentFrom(lane uint8, id uint64) *segmentInfo {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	ids := s.order[lane]
-	i := sort.Search(len(ids), func(i int) bool { return ids[i] >= id })
-	if i == len(ids) {
-		return nil
-	}
-	return s.segments[ids[i]]
-}

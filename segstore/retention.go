@@ -49,13 +49,17 @@ func (s *Store) takeSlot(l *lane) (uint32, error) {
 }
 
 // freeOldest frees the oldest segment that may give way to lane: what was
-// drained first, then what its stream allows to be dropped.
+// drained, of whichever lane; else what its stream allows to be dropped, but
+// never of a lane more precious.
 func (s *Store) freeOldest(lane uint8) bool {
-	for _, may := range []func(*Log, metadata.StreamConfig, int64) bool{drainedBelow, mayDrop} {
-		for i := len(s.lanes) - 1; i >= int(lane); i-- { // never from a lane more precious
-			if s.freeFirst(uint8(i), may) {
-				return true
-			}
+	for i := len(s.lanes) - 1; i >= 0; i-- {
+		if s.freeFirst(uint8(i), drainedBelow) {
+			return true
+		}
+	}
+	for i := len(s.lanes) - 1; i >= int(lane); i-- {
+		if s.freeFirst(uint8(i), mayDrop) {
+			return true
 		}
 	}
 	return false

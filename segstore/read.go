@@ -1,0 +1,225 @@
+package segstore
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+
+	"cistern/segstore/batch"
+	"cistern/segstore/segment"
+	"cistern/segstore/vfs"
+)
+
+// Read appends whole stored batches to buf and returns it. The first contains
+// offset, and may begin below it; all end at or below the high watermark. It
+// stops before passing sizeMax bytes, but returns one batch at least; none
+// when offset is the high watermark.
+//
+// Errors: ErrOffsetOutOfRange when offset lies below the start or above the
+// high watermark; *CorruptError when the batch can't be read back.
+func (g *Log) Read(offset int64, buf []byte, sizeMax int) ([]byte, error) {
+	for {
+		out, err := g.read(offset, buf, sizeMax)
+		if !errors.Is(err, errRecycled) {
+			return out, err
+		}
+		// The segment was recycled under the reader; the start has moved.
+		if g.StartOffset() <= offset {
+			return buf, g.corrupt(offset, offset, nil, 0, err)
+		}
+	}
+}
+
+var errRecycled = errors.New("the segment is gone")
+
+func (g *Log) read(offset int64, buf []byte, sizeMax int) ([]byte, error) {
+	g.mu.Lock()
+	start, hw := g.start, g.hw
+	g.mu.Unlock()
+	switch {
+	case offset < start || offset > hw:
+		return buf, fmt.Errorf("%s: offset %d, held are %d to %d: %w", g.id, offset, start, hw-1, ErrOffsetOutOfRange)
+	case offset == hw:
+		return buf, nil
+	}
+	run, err := g.locate(offset)
+	if err != nil {
+		return buf, err
+	}
+	if !run.covers(offset) {
+		return buf, g.corrupt(offset, run.firstOffset(hw)-1, run.seg, 0, errors.New("no batch was found for them"))
+	}
+	return g.readRun(run, offset, hw, buf, sizeMax)
+}
+
+// run is a part of the log that lies in one segment.
+type run struct {
+	seg  *segmentInfo
+	refs []segment.BatchRef // from the batch that may hold the offset on
+	end  int64              // what the log holds behind refs begins here
+}
+
+func (r run) covers(offset int64) bool { return len(r.refs) > 0 && r.refs[0].Offset <= offset }
+
+func (r run) firstOffset(hw int64) int64 {
+	if len(r.refs) == 0 {
+		return hw
+	}
+	return r.refs[0].Offset
+}
+
+// locate finds the segment that holds offset, and its batches from there on.
+// Where nothing holds it (flash lost it) the run begins above offset.
+func (g *Log) locate(offset int64) (run, error) {
+	if r, ok := g.lane.activeRun(g.ref, offset); ok {
+		return r, nil
+	}
+	g.mu.Lock()
+	i := sort.Search(len(g.extents), func(i int) bool { return g.extents[i].base > offset }) - 1
+	if i < 0 {
+		i = 0
+	}
+	if len(g.extents) == 0 {
+		g.mu.Unlock()
+		return run{}, errRecycled
+	}
+	id, end := g.extents[i].segment, g.hw
+	if i+1 < len(g.extents) {
+		end = g.extents[i+1].base
+	}
+	g.mu.Unlock()
+	for seg := g.store.segmentFrom(g.lane.index, id); seg != nil && seg.sealed.Load(); seg = g.store.segmentFrom(g.lane.index, seg.id+1) {
+		x, err := g.store.index.get(seg)
+		if err != nil {
+			return run{}, err
+		}
+		e := x[g.ref]
+		if e == nil || len(e.Refs) == 0 || e.Next <= offset {
+			continue
+		}
+		refs := e.Refs[e.Find(offset):]
+		refs = refs[:sort.Search(len(refs), func(k int) bool { return refs[k].Offset >= max(end, offset+1) })]
+		if len(refs) > 0 {
+			return run{seg: seg, refs: refs, end: min(e.Next, max(end, offset+1))}, nil
+		}
+	}
+	if r, ok := g.lane.activeRun(g.ref, end); ok { // the hole reaches to the active segment
+		return r, nil
+	}
+	return run{}, nil
+}
+
+// readSpanMax bounds one read from the device; slackMax is how much of it may
+// belong to others before batches are read one by one.
+const (
+	readSpanMax = 1 << 20
+	slackMax    = 16 << 10
+)
+
+// readRun reads the batches of a run, as many neighbours at once as pays.
+func (g *Log) readRun(r run, offset, hw int64, buf []byte, sizeMax int) ([]byte, error) {
+	start := len(buf)
+	err := g.store.files.with(r.seg.slot, func(f vfs.File) error {
+		for i := 0; i < len(r.refs); {
+			n := r.span(i, sizeMax-(len(buf)-start))
+			if n == 0 && len(buf) > start {
+				return nil
+			}
+			n = max(n, 1)
+			out, more, err := g.readSpan(f, r, i, n, offset, hw, buf)
+			if buf = out; err != nil || !more {
+				return err
+			}
+			i += n
+		}
+		return nil
+	})
+	if len(buf) > start {
+		return buf, nil // a reader that goes on will come upon the error
+	}
+	if err != nil && g.store.segment(r.seg.id) == nil {
+		return buf, errRecycled
+	}
+	return buf, err
+}
+
+// readSpan reads n batches of a run with one read, into buf itself, and closes
+// up the bytes between them. more says that the high watermark lies beyond.
+func (g *Log) readSpan(f vfs.File, r run, i, n int, offset, hw int64, buf []byte) (out []byte, more bool, err error) {
+	first, last := r.refs[i], r.refs[i+n-1]
+	start, size := len(buf), int(last.Pos+last.Len-first.Pos)
+	buf = slices.Grow(buf, size)[:start+size]
+	span := buf[start:]
+	if _, err := f.ReadAt(span, int64(first.Pos)); err != nil {
+		return buf[:start], false, g.corrupt(first.Offset, r.lastOffset(i), r.seg, int64(first.Pos), err)
+	}
+	end := start
+	for k := i; k < i+n; k++ {
+		ref := r.refs[k]
+		payload, next, err := g.checkFrame(span[ref.Pos-first.Pos:][:ref.Len], r.seg, ref)
+		if err == nil && next <= offset {
+			err = errors.New("no batch was found for them")
+			ref.Offset = offset
+		}
+		if err != nil {
+			return buf[:end], false, g.corrupt(ref.Offset, r.lastOffset(k), r.seg, int64(ref.Pos), err)
+		}
+		if next > hw {
+			return buf[:end], false, nil
+		}
+		end += copy(buf[end:], payload)
+	}
+	return buf[:end], true, nil
+}
+
+// span returns how many batches from i on to read at once: those that lie close
+// together, up to size bytes.
+func (r run) span(i, size int) int {
+	n, used, slack := 0, 0, 0
+	for k := i; k < len(r.refs); k++ {
+		if k > i {
+			slack += int(r.refs[k].Pos) - int(r.refs[k-1].Pos+r.refs[k-1].Len)
+		}
+		used += int(r.refs[k].Len) - segment.FrameHeaderLen
+		if used > size || slack > slackMax+used || used+slack > readSpanMax {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// lastOffset returns the last offset that batch i can have held.
+func (r run) lastOffset(i int) int64 {
+	if i+1 < len(r.refs) {
+		return r.refs[i+1].Offset - 1
+	}
+	return r.end - 1
+}
+
+// checkFrame verifies one batch frame in all its coordinates, and returns the
+// batch and the offset after it.
+func (g *Log) checkFrame(b []byte, seg *segmentInfo, ref segment.BatchRef) ([]byte, int64, error) {
+	f, _, err := segment.ParseFrame(b, seg.id, int64(ref.Pos))
+	if err != nil {
+		return nil, 0, err
+	}
+	h, err := batch.ParseHeader(f.Payload)
+	if err != nil {
+		return nil, 0, err
+	}
+	if f.Type != segment.FrameBatch || f.Partition != g.ref || h.BaseOffset != ref.Offset || h.Size() != len(f.Payload) {
+		return nil, 0, fmt.Errorf("found is a %s of partition %d at offset %d", f.Type, f.Partition, h.BaseOffset)
+	}
+	return f.Payload, h.NextOffset(), nil
+}
+
+func (g *Log) corrupt(first, last int64, seg *segmentInfo, pos int64, cause error) error {
+	e := &CorruptError{Stream: g.id.Stream, Partition: g.id.Partition, FirstOffset: first, LastOffset: max(first, last),
+		Position: pos, Cause: cause}
+	if seg != nil {
+		e.Segment, e.Slot = seg.id, seg.slot
+	}
+	return e
+}
