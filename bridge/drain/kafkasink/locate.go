@@ -37,11 +37,21 @@ func (l place) position(ctx context.Context, c *drain.Cursor, how drain.Opening)
 	}
 	before := c.Position
 	if err := l.scan(ctx, c); err != nil {
-		return err
+		return l.blind(c, how, err)
 	}
 	if how.Forgotten || how.Contradicted && c.Position == before && l.expired(c) {
 		return l.incarnate(ctx, c, "upstream no longer knows the producer id")
 	}
+	return nil
+}
+
+// blind decides whether to go on without a search that is not allowed: as long
+// as the broker remembers the producer, it knows a resend when it sees one.
+func (l place) blind(c *drain.Cursor, how drain.Opening, err error) error {
+	if classifyVerdict(err) != drain.Denied || how.Contradicted || l.expired(c) {
+		return err
+	}
+	l.s.cfg.Logger.Warn("can't search upstream for what a crash left in doubt: grant READ on the topic", "target", l.to.String(), "error", err)
 	return nil
 }
 

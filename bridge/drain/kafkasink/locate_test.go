@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -49,6 +50,28 @@ func TestDescribed(t *testing.T) {
 		t.Errorf("%d fetches, %d records sent, want none and 30", fetches.Hits(), s.Throughput.Records)
 	}
 	c.expect("listed", 0, log.id, offsets(0, 330))
+}
+
+// TestNoRead: without the right to read, the broker's memory of five batches
+// has to do. More than that stops the partition, it never doubles records.
+func TestNoRead(t *testing.T) {
+	for batches, want := range map[int]string{5: drain.StateIdle, 30: drain.StateStopped} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			c := fakeCentral(t, kfake.SeedTopics(1, "write-only"))
+			log := newLog("write-only", 0).fill(t, batches, 10)
+			g := c.gateway(setup{}, log)
+			g.drained(log)
+			crashed := g.state.survive(false)
+			g.stop()
+			fault := c.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch, kmsg.DescribeProducers}, Err: kerr.TopicAuthorizationFailed, Count: -1})
+			g = c.gateway(setup{state: crashed}, log)
+			g.until(want, func(s drain.Status) bool { return s.Partitions[0].State == want })
+			g.stop()
+			fault.Remove()
+			c.expect("write-only", 0, log.id, offsets(0, int64(batches)*10))
+		})
+	}
 }
 
 // TestTarget: a topic that gets more partitions does not split what was in
