@@ -215,3 +215,11 @@ func TestStatusDocument(t *testing.T) {
 		t.Errorf("all drained: %+v", b)
 	}
 }
+
+func TestOneLine(t *testing.T) {
+	for in, want := range map[string]string{"": "", "a": "a", "a\na\nb\n": "a; b"} {
+		if got := oneLine(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -71,9 +73,21 @@ func (a *Agent) brokers() []status.Source {
 func sourceStatus(s source.Status) status.Source {
 	out := status.Source{URL: s.URL, Connected: !s.ConnectedSince.IsZero(), Messages: s.Committed, Error: s.Waiting}
 	if !out.Connected {
-		out.Error = s.LastError
+		out.Error = oneLine(s.LastError)
 	}
 	return out
+}
+
+// oneLine makes one line of an error that joins several, which are often the
+// same: one per address that was tried.
+func oneLine(s string) string {
+	var kept []string
+	for line := range strings.Lines(s) {
+		if line = strings.TrimSpace(line); !slices.Contains(kept, line) {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "; ")
 }
 
 // uplink gathers the drain, and every partition with what the drain knows of it.
@@ -87,7 +101,7 @@ func (a *Agent) uplink(now time.Time) (status.Uplink, []status.Stream) {
 			Records: s.Throughput.Records, Bytes: s.Throughput.Bytes, RecordsPerSecond: s.Throughput.RecordsPerSecond,
 		}
 		if s.Uplink.State != drain.UplinkUp {
-			out.Error = s.Uplink.LastError
+			out.Error = oneLine(s.Uplink.LastError)
 		}
 		for _, p := range s.Partitions {
 			drains[p.Partition] = p
@@ -109,7 +123,7 @@ func (a *Agent) stream(c metadata.StreamConfig, drains map[metadata.PartitionID]
 			Drained: -1, Dropped: log.Dropped(),
 		}
 		if d, ok := drains[log.Partition()]; ok {
-			p.Drained, p.Upstream, p.Drain, p.Error, p.Quarantined = d.Cursor, d.Target, d.State, d.Reason, d.Quarantined.Records
+			p.Drained, p.Upstream, p.Drain, p.Error, p.Quarantined = d.Cursor, d.Target, d.State, oneLine(d.Reason), d.Quarantined.Records
 		}
 		p.Backlog = a.backlog(log, &p, now)
 		out.Backlog.Add(p.Backlog)

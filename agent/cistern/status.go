@@ -141,7 +141,7 @@ func uplinkLine(u *status.Uplink) string {
 		line += " for " + humanAge(time.Since(u.Since))
 	}
 	line += fmt.Sprintf(", %s; %s records drained, %s", strings.Join(u.Brokers, ", "), humanCount(u.Records), humanBytes(u.Bytes))
-	if u.Error != "" {
+	if u.Error != "" && u.State != "down" { // a warning says it
 		line += "; " + printable(u.Error)
 	}
 	return line
