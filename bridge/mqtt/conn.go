@@ -106,11 +106,22 @@ func (c *conn) killLocked(r packet.Reason, why string) {
 
 // readClock decides when a read has waited long enough.
 type readClock struct {
-	lastRead     time.Time // bytes came
+	lastRead     time.Time // bytes came, or we were ready for them again
 	packetSince  time.Time // the first byte of an incomplete packet came; zero: none
 	armed        time.Time // the deadline that is set; zero: none
+	fired        bool      // it has passed, and fails every read until it is set anew
 	handshakeEnd time.Time // zero once connected
 }
+
+// excuse keeps the keep alive from counting time in which the client was not
+// read, since its messages waited for room or for the window.
+func (k *readClock) excuse(now time.Time) {
+	if now.Sub(k.lastRead) > excusedAfter {
+		k.lastRead = now
+	}
+}
+
+const excusedAfter = 100 * time.Millisecond
 
 // shrinkAfter is how long a grown read buffer is kept while nothing comes.
 const shrinkAfter = time.Second
@@ -121,18 +132,19 @@ type source conn
 
 func (s *source) Read(p []byte) (int, error) {
 	c := (*conn)(s)
-	if wanted := c.deadline(); !wanted.IsZero() && (c.clock.armed.IsZero() || wanted.Before(c.clock.armed)) {
-		c.net.SetReadDeadline(wanted)
-		c.clock.armed = wanted
+	k := &c.clock
+	if wanted := c.deadline(); k.fired || !wanted.IsZero() && (k.armed.IsZero() || wanted.Before(k.armed)) {
+		c.net.SetReadDeadline(wanted) // the zero time clears one that has fired
+		k.armed, k.fired = wanted, false
 	}
 	if c.ended.Load() || c.s.stopping.Load() { // a wake that came before the deadline was set
 		return 0, os.ErrDeadlineExceeded
 	}
 	n, err := c.net.Read(p)
 	if n > 0 {
-		c.clock.lastRead = time.Now()
-		if c.clock.packetSince.IsZero() {
-			c.clock.packetSince = c.clock.lastRead
+		k.lastRead = time.Now()
+		if k.packetSince.IsZero() {
+			k.packetSince = k.lastRead
 		}
 		return n, nil
 	}
@@ -169,7 +181,7 @@ func (c *conn) deadline() time.Time {
 // expired is called when a read's deadline has fired. nil means go on.
 func (c *conn) expired(now time.Time) error {
 	k := &c.clock
-	k.armed = time.Time{}
+	k.fired = true
 	switch {
 	case !k.handshakeEnd.IsZero():
 		return errNoConnect

@@ -202,6 +202,18 @@ func TestConnectDeadline(t *testing.T) {
 	close(stop)
 }
 
+// The deadline of the CONNECT must not outlive it: a client without keep alive
+// may be idle for ever.
+func TestIdleWithoutKeepAlive(t *testing.T) {
+	const connectTime = 50 * time.Millisecond
+	g := start(t, func(c *Config) { c.Limits.ConnectTime = connectTime })
+	c := g.connect(packet.V311, "dev")
+	for range 3 {
+		time.Sleep(2 * connectTime) // what is awaited is that nothing happens
+		c.ping()
+	}
+}
+
 func TestKeepAlive(t *testing.T) {
 	g := start(t)
 	c := g.dial(packet.V5)
@@ -214,6 +226,22 @@ func TestKeepAlive(t *testing.T) {
 	if c := g.connect(packet.V311, "dev", func(p *packet.Connect) { p.KeepAlive = 65535 }); true {
 		c.ping() // one and a half times that does not fit 16 bits
 	}
+}
+
+// A client is not blamed for the time in which we did not read it.
+func TestKeepAliveWhileTheWindowIsFull(t *testing.T) {
+	g := start(t, func(c *Config) { c.Limits.ReceiveMaximum = 1 })
+	c := g.connect(packet.V311, "dev", func(p *packet.Connect) { p.KeepAlive = 1 })
+	c.publish("a", 1, 1)
+	c.publish("a", 1, 2)
+	g.store.await(1)
+	time.Sleep(1600 * time.Millisecond) // the keep alive passes
+	g.store.commit(-1)
+	g.store.await(1)
+	g.store.commit(-1)
+	c.expectAck(packet.TypePuback)
+	c.expectAck(packet.TypePuback)
+	c.ping()
 }
 
 func TestPacketThatNeverEnds(t *testing.T) {

@@ -51,6 +51,7 @@ func (c *conn) serve() {
 func (c *conn) next() (packet.Header, []byte, error) {
 	if !c.in.Ready() {
 		c.rest()
+		c.clock.excuse(time.Now())
 		c.mu.Lock()
 		c.flush()
 		c.mu.Unlock()
