@@ -22,9 +22,8 @@ func FuzzServer(f *testing.F) {
 		stream = packet.AppendPingreq(sub.AppendTo(stream, v))
 		f.Add(stream, i == 1)
 	}
-	g := start(f)
+	g := start(f, func(c *Config) { c.Limits.ConnectRate, c.Limits.ConnectBurst = 1<<20, 1<<20 })
 	g.store.auto = true
-	g.rate.rate, g.rate.burst = 1e9, 1e9
 	watcher := g.connect(packet.V311, "watcher")
 	f.Fuzz(func(t *testing.T, b []byte, five bool) {
 		v := packet.V311
