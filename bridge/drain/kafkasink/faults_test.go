@@ -2,11 +2,8 @@ package kafkasink
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -205,104 +202,6 @@ func TestTopicCreated(t *testing.T) {
 	}
 }
 
-// refuse has the broker refuse batches that begin at the given sequences.
-func (c *central) refuse(e *kerr.Error, sequences ...int32) {
-	c.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: e, Count: -1, When: func(req kmsg.Request) bool {
-		for _, topic := range req.(*kmsg.ProduceRequest).Topics {
-			for _, p := range topic.Partitions {
-				h, err := batch.ParseHeader(p.Records)
-				if err == nil && slices.Contains(sequences, h.Sequence) {
-					return true
-				}
-			}
-		}
-		return false
-	}})
-}
-
-func TestPoison(t *testing.T) {
-	for _, e := range []*kerr.Error{kerr.MessageTooLarge, kerr.InvalidTimestamp, kerr.InvalidRecord, kerr.RecordListTooLarge} {
-		t.Run(e.Message, func(t *testing.T) {
-			t.Parallel()
-			c := fakeCentral(t, kfake.SeedTopics(1, "poison"))
-			log := newLog("poison", 0)
-			log.fill(t, 4, 10)
-			poison := log.appendAt(t, 10, metadata.CodecNone, 1, 0)
-			log.fill(t, 8, 10)
-			// Fault looks at the records: the sequence moves with the gap.
-			c.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: e, Count: -1, When: func(req kmsg.Request) bool {
-				return bytes.Equal(req.(*kmsg.ProduceRequest).Topics[0].Partitions[0].Records[batch.HeaderLen:], poison[batch.HeaderLen:])
-			}})
-			g := c.gateway(setup{}, log)
-			g.drained(log)
-			s := g.drainer.Status().Partitions[0]
-			g.stop()
-			c.expect("poison", 0, log.id, append(offsets(0, 40), offsets(50, 130)...))
-			want := fmt.Sprintf("poison/0@40-49 %s", e.Message)
-			if got := g.quarantine.names(); !slices.Equal(got, []string{want}) {
-				t.Errorf("quarantine holds %v, want %s", got, want)
-			}
-			if got := g.quarantine.kept[want].Batch; !bytes.Equal(got, poison) {
-				t.Error("the quarantined batch is not the stored one")
-			}
-			if s.Quarantined != (drain.Tally{Ranges: 1, Records: 10}) || s.Gaps != (drain.Tally{}) {
-				t.Errorf("counted %+v quarantined, %+v gaps", s.Quarantined, s.Gaps)
-			}
-		})
-	}
-}
-
-// TestPoisonEverywhere: a topic that takes nothing must not empty the buffer
-// into quarantine.
-func TestPoisonEverywhere(t *testing.T) {
-	t.Parallel()
-	c := fakeCentral(t, kfake.SeedTopics(1, "all"))
-	fault := c.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.InvalidTimestamp, Count: -1})
-	log := newLog("all", 0).fill(t, 40, 10)
-	g := c.gateway(setup{}, log)
-	g.until("it stops", func(s drain.Status) bool { return s.Partitions[0].State == drain.StateStopped })
-	if n := len(g.quarantine.names()); n != drain.RefusedRunMax {
-		t.Errorf("%d batches quarantined, want %d", n, drain.RefusedRunMax)
-	}
-	fault.Remove()
-	g.drainer.Kick()
-	g.drained(log)
-	g.stop()
-	c.expect("all", 0, log.id, offsets(drain.RefusedRunMax*10, 400))
-}
-
-func TestQuarantineFull(t *testing.T) {
-	t.Parallel()
-	c := fakeCentral(t, kfake.SeedTopics(1, "full"))
-	fault := c.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.InvalidTimestamp, Count: -1})
-	log := newLog("full", 0).fill(t, 5, 10)
-	q := &memQuarantine{err: errors.New("no space left")}
-	g := c.gateway(setup{quarantine: q}, log)
-	g.until("it stops", func(s drain.Status) bool {
-		return s.Partitions[0].State == drain.StateStopped && strings.Contains(s.Partitions[0].Reason, "no space left")
-	})
-	fault.Remove()
-	g.drainer.Kick()
-	g.drained(log)
-	g.stop()
-	c.expect("full", 0, log.id, offsets(0, 50))
-}
-
-func TestTooLargeForTheTopic(t *testing.T) {
-	t.Parallel()
-	c := fakeCentral(t, kfake.SeedTopics(1, "large"), kfake.BrokerConfigs(map[string]string{"message.max.bytes": "20000"}))
-	log := newLog("large", 0).fill(t, 3, 10)
-	log.appendAt(t, 1, metadata.CodecNone, time.Now().UnixMilli(), 30_000)
-	log.fill(t, 3, 10)
-	g := c.gateway(setup{}, log)
-	g.drained(log)
-	g.stop()
-	c.expect("large", 0, log.id, append(offsets(0, 30), offsets(31, 61)...))
-	if got := g.quarantine.names(); !slices.Equal(got, []string{"large/0@30-30 MESSAGE_TOO_LARGE"}) {
-		t.Errorf("quarantine holds %v", got)
-	}
-}
-
 func TestGaps(t *testing.T) {
 	t.Parallel()
 	c := newCentral(t)
@@ -355,42 +254,6 @@ func TestNewCluster(t *testing.T) {
 	}
 	first.expect("cluster", 0, log.id, offsets(0, 50))
 	second.expect("cluster", 0, log.id, offsets(50, 100))
-}
-
-func TestBitFlipOnFlash(t *testing.T) {
-	for _, at := range []int{18, 22, 30, 44, batch.HeaderLen + 5} { // CRC, attributes, time, producer, records
-		t.Run(fmt.Sprintf("byte %d", at), func(t *testing.T) {
-			t.Parallel()
-			c := fakeCentral(t, kfake.SeedTopics(1, "flip"))
-			log := newLog("flip", 0).fill(t, 10, 10)
-			log.batches[4][at] ^= 0x10
-			g := c.gateway(setup{}, log)
-			g.drained(log)
-			g.stop()
-			c.expect("flip", 0, log.id, append(offsets(0, 40), offsets(50, 100)...))
-			if got := g.quarantine.names(); !slices.Equal(got, []string{"flip/0@40-49 DAMAGED_ON_FLASH"}) {
-				t.Errorf("quarantine holds %v", got)
-			}
-		})
-	}
-}
-
-// TestBitFlipOnTheWay: a batch that is good here is never given up.
-func TestBitFlipOnTheWay(t *testing.T) {
-	t.Parallel()
-	c := fakeCentral(t, kfake.SeedTopics(1, "wire"))
-	fault := c.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.CorruptMessage, Count: 4})
-	log := newLog("wire", 0).fill(t, 10, 10)
-	g := c.gateway(setup{}, log)
-	g.until("the way is blamed", func(s drain.Status) bool {
-		return strings.Contains(s.Partitions[0].Reason, "something on the way changes data") || fault.Hits() == 4
-	})
-	g.drained(log)
-	g.stop()
-	c.expect("wire", 0, log.id, offsets(0, 100))
-	if got := g.quarantine.names(); len(got) != 0 {
-		t.Errorf("quarantine holds %v", got)
-	}
 }
 
 func TestSequenceRefused(t *testing.T) {
@@ -484,104 +347,4 @@ func TestSilence(t *testing.T) {
 		t.Errorf("%d lookups after 13 hours of silence, want 1", lookups.Hits())
 	}
 	c.expect("silent", 0, log.id, offsets(0, 60))
-}
-
-// TestRoundTrip fills a pipeline over a way of 300 ms: five batches cost
-// little more than one.
-func TestRoundTrip(t *testing.T) {
-	t.Parallel()
-	const rtt = 300 * time.Millisecond
-	c := newCentral(t)
-	stream := c.name("far")
-	c.create(stream, 1)
-	log := newLog(stream, 0).fill(t, 1, 10)
-	var s setup
-	s.sink.Client.Dial = delayed(rtt / 2)
-	g := c.gateway(s, log)
-	g.drained(log) // the first batch goes alone
-	start := time.Now()
-	log.fill(t, 20, 10)
-	g.drained(log)
-	took := time.Since(start)
-	t.Logf("20 batches in %v", took)
-	g.stop()
-	// The first of an idle session and a rewind cost a round trip each; one
-	// at a time would take 20.
-	if took > 8*rtt {
-		t.Errorf("20 batches took %v, a pipeline of %d needs about %v", took, drain.InFlightMax, 4*rtt)
-	}
-	c.expect(stream, 0, log.id, offsets(0, 210))
-}
-
-// delayed dials connections whose every piece arrives later, each way.
-func delayed(d time.Duration) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		nc, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		near, far := net.Pipe()
-		go relay(nc, far, d)
-		go relay(far, nc, d)
-		return near, nil
-	}
-}
-
-type piece struct {
-	due  time.Time
-	data []byte
-}
-
-func relay(to, from net.Conn, d time.Duration) {
-	pieces := make(chan piece, 1024)
-	go func() {
-		defer to.Close()
-		for p := range pieces {
-			time.Sleep(time.Until(p.due)) // this is the way's length
-			if _, err := to.Write(p.data); err != nil {
-				return
-			}
-		}
-	}()
-	defer close(pieces)
-	for {
-		buf := make([]byte, 64<<10)
-		n, err := from.Read(buf)
-		if err != nil {
-			return
-		}
-		pieces <- piece{time.Now().Add(d), buf[:n]}
-	}
-}
-
-// TestManyPartitions shares the smallest buffer among many backlogs.
-func TestManyPartitions(t *testing.T) {
-	t.Parallel()
-	c := newCentral(t)
-	stream := c.name("many")
-	c.create(stream, 8)
-	var logs []*memLog
-	for p := range int32(48) {
-		logs = append(logs, newLog(stream, p).fill(t, 30, 3))
-	}
-	g := c.gateway(setup{buffer: drain.BufferBytesMin}, logs...)
-	g.until("all is drained within the buffer", func(s drain.Status) bool {
-		if s.BufferBytes > s.BufferBytesMax {
-			t.Fatalf("%d bytes of %d in buffers", s.BufferBytes, s.BufferBytesMax)
-		}
-		return !slices.ContainsFunc(s.Partitions, func(p drain.PartitionStatus) bool { return p.Lag > 0 })
-	})
-	if s := g.drainer.Status(); s.BufferBytes != 0 {
-		t.Errorf("%d bytes are still claimed when all is drained", s.BufferBytes)
-	}
-	g.stop()
-	for p := range int32(8) {
-		var sharing []*memLog
-		for _, l := range logs {
-			if l.id.Partition%8 == p {
-				sharing = append(sharing, l)
-			}
-		}
-		c.expectEach(stream, p, "many partitions", sharing...)
-	}
 }

@@ -1,0 +1,218 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cistern/gossip/metadata"
+	"cistern/segstore/batch"
+)
+
+// shelf is a Log of batches of ten records, some of them above the high
+// watermark.
+type shelf struct {
+	moved chan struct{}
+
+	mu      sync.Mutex
+	batches [][]byte
+	start   int64
+	hw      int64
+}
+
+var shelfID = metadata.PartitionID{Stream: "s", Partition: 0}
+
+func newShelf(t *testing.T, first int64, batches int) *shelf {
+	l := &shelf{start: first, hw: first, moved: make(chan struct{}, 1)}
+	l.grow(t, batches)
+	return l
+}
+
+// grow appends batches and moves the high watermark over them.
+func (l *shelf) grow(t *testing.T, batches int) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for range batches {
+		b := batch.NewBuilder(metadata.CodecNone)
+		for range 10 {
+			if _, err := b.Append(&batch.Record{Value: []byte("v")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		one, err := b.AppendTo(nil, batch.NoProducer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		batch.Stamp(one, l.hw, 0)
+		l.batches = append(l.batches, one)
+		l.hw += 10
+	}
+	select {
+	case l.moved <- struct{}{}:
+	default:
+	}
+}
+
+func (l *shelf) Partition() metadata.PartitionID  { return shelfID }
+func (l *shelf) StartOffset() int64               { l.mu.Lock(); defer l.mu.Unlock(); return l.start }
+func (l *shelf) HighWatermark() int64             { l.mu.Lock(); defer l.mu.Unlock(); return l.hw }
+func (l *shelf) Watch() (<-chan struct{}, func()) { return l.moved, func() {} }
+func (l *shelf) Read(offset int64, buf []byte, _ int) ([]byte, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, b := range l.batches {
+		if h, _ := batch.ParseHeader(b); h.NextOffset() > offset && h.NextOffset() <= l.hw {
+			buf = append(buf, b...)
+		}
+	}
+	return buf, nil
+}
+
+// memory is a State that counts.
+type memory struct {
+	kept        map[string][]byte
+	puts, syncs int
+
+	mu  sync.Mutex
+	err error // what PutSync says
+}
+
+func (m *memory) fails(err error) { m.mu.Lock(); defer m.mu.Unlock(); m.err = err }
+
+func (m *memory) Get(key string) []byte { return m.kept[key] }
+func (m *memory) Put(key string, v []byte) {
+	m.kept[key] = v
+	m.puts++
+}
+func (m *memory) PutSync(key string, v []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err != nil {
+		return m.err
+	}
+	m.kept[key] = v
+	m.syncs++
+	return nil
+}
+
+func (m *memory) cursor(t *testing.T) Cursor {
+	t.Helper()
+	c, err := decodeCursor(m.kept[stateKey(shelfID)])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+type noQuarantine struct{}
+
+func (noQuarantine) Add(Poison) error { return errors.New("nothing is expected here") }
+
+// hand is a Sink whose answers the test gives by hand.
+type hand struct {
+	sent   []*sending
+	opened []Opening
+
+	mu   sync.Mutex
+	fail error // what Open says
+}
+
+func (s *hand) fails(err error) { s.mu.Lock(); defer s.mu.Unlock(); s.fail = err }
+
+type sending struct {
+	sequence int32
+	base     int64
+	done     func(int64, error)
+}
+
+func (s *hand) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (s *hand) Uplink() Uplink                { return Uplink{State: UplinkUp} }
+func (s *hand) Kick()                         {}
+func (s *hand) Target() string                { return "t/0" }
+func (s *hand) Close()                        {}
+func (s *hand) Open(_ context.Context, _ metadata.PartitionID, c *Cursor, how Opening) (Lane, error) {
+	s.opened = append(s.opened, how)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail != nil {
+		return nil, s.fail
+	}
+	if c.Producer < 0 {
+		c.Incarnate(time.Now(), Target{Cluster: "c", Topic: "t"}, 1, 0, 0)
+	}
+	return s, nil
+}
+
+func (s *hand) Send(b []byte, h *batch.Header, sequence int32, done func(int64, error)) {
+	s.sent = append(s.sent, &sending{sequence, h.BaseOffset, done})
+}
+
+// take returns what was sent since the last call.
+func (s *hand) take() []*sending {
+	synctest.Wait()
+	sent := s.sent
+	s.sent = nil
+	return sent
+}
+
+// bench is a drainer in a bubble, with everything around it.
+type bench struct {
+	*Drainer
+	log   *shelf
+	state *memory
+	sink  *hand
+	stop  func()
+}
+
+func newBench(t *testing.T, log *shelf, state *memory) *bench {
+	t.Helper()
+	if state == nil {
+		state = &memory{kept: map[string][]byte{}}
+	}
+	sink := &hand{}
+	d, err := New(Config{Sink: sink, State: state, Quarantine: noQuarantine{}, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Add(log); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); d.Run(ctx) }()
+	stop := func() { cancel(); <-done }
+	t.Cleanup(stop)
+	return &bench{d, log, state, sink, stop}
+}
+
+func (b *bench) answer(sent []*sending) {
+	for _, s := range sent {
+		s.done(s.base+10, nil)
+	}
+}
+
+func bases(sent []*sending) (all []int64) {
+	for _, s := range sent {
+		all = append(all, s.base)
+	}
+	return all
+}
+
+func wantBases(t *testing.T, when string, sent []*sending, want ...int64) {
+	t.Helper()
+	got := bases(sent)
+	if len(got) != len(want) {
+		t.Fatalf("%s: batches %v were sent, want %v", when, got, want)
+	}
+	for i := range got {
+		if got[i] != want[i] {
+			t.Fatalf("%s: batches %v were sent, want %v", when, got, want)
+		}
+	}
+}

@@ -1,0 +1,63 @@
+package drain
+
+import (
+	"time"
+)
+
+// save writes the position lazily, and has the timer look at the doubt later.
+func (s *session) save() {
+	s.saveLazily()
+	s.unsaved = 0
+	s.timer.Reset(SettleAfter)
+}
+
+// housekeep runs on the timer: SaveInterval after the first unsaved
+// acknowledgement, SettleAfter after the last save.
+func (s *session) housekeep() {
+	switch {
+	case s.unsaved > 0:
+		s.save()
+	case len(s.flights) == 0 && s.cursor.InDoubt && s.next == s.cursor.Position && s.window == InFlightMax:
+		s.cursor.InDoubt, s.doubted = false, false
+		s.saveLazily()
+	}
+}
+
+// finish ends a session cleanly: the answers that are due get a moment, then
+// the cursor is saved.
+func (s *session) finish() {
+	grace := time.NewTimer(StopGrace)
+	defer grace.Stop()
+	for len(s.flights) > 0 {
+		select {
+		case o := <-s.results:
+			f := s.pop()
+			if o.err != nil {
+				s.saveAtStop(false)
+				return
+			}
+			s.landed(f, o.upstream)
+		case <-grace.C:
+			s.saveAtStop(false)
+			return
+		}
+	}
+	// What was sent by an earlier session is known, too, once a batch behind
+	// it was acknowledged in this one: the broker takes them in order.
+	s.saveAtStop(s.window == InFlightMax)
+}
+
+// saveAtStop saves the cursor, and withdraws the doubt when everything that
+// was ever sent is known to have arrived.
+func (s *session) saveAtStop(clean bool) {
+	if clean {
+		s.cursor.InDoubt = false
+	}
+	s.publish(0)
+	if s.unsaved == 0 && s.doubted == s.cursor.InDoubt {
+		return
+	}
+	if err := s.saveSync(); err != nil {
+		s.logger.Error("cursor not saved at stop, the next start searches upstream", "error", err)
+	}
+}
