@@ -88,8 +88,8 @@ type Limits struct {
 	QueueMessages int // deliveries waiting for one subscriber; 1000
 	QueueBytes    int // the same in bytes; 1 MiB
 
-	// MemoryBytes bounds read buffers and delivery queues of all clients
-	// together; 64 MiB. A client that needs more when there is none is closed
+	// MemoryBytes bounds read buffers, delivery queues, subscriptions and
+	// topic aliases of all clients together; 64 MiB. A client that needs more when there is none is closed
 	// (0x97).
 	MemoryBytes int
 

@@ -33,7 +33,9 @@ type conn struct {
 	scratch *scratch // while packets are at hand
 	aliases []string // MQTT 5 topic aliases; index alias-1
 	routed  destinations
-	noLocal bool // some subscription has No Local: records must say who published
+
+	aliasBytes int  // of aliases, reserved from Server.memory
+	noLocal    bool // some subscription has No Local: records must say who published
 
 	subscriptions map[string]*subscription // by filter
 

@@ -46,7 +46,7 @@ func (c *conn) deliver(m *message, how delivery) {
 	if d == nil || c.ended.Load() {
 		return
 	}
-	if len(d.queue) >= c.s.limits.QueueMessages || d.bytes+m.size() > c.s.limits.QueueBytes || !c.s.memory.Reserve(m.size()) {
+	if len(d.queue) >= c.s.limits.QueueMessages || d.bytes+m.size > c.s.limits.QueueBytes || !c.s.memory.Reserve(m.size) {
 		if how.qos == 0 {
 			c.s.count.deliveryDropped.Inc()
 			return
@@ -55,7 +55,7 @@ func (c *conn) deliver(m *message, how delivery) {
 		return
 	}
 	d.queue = append(d.queue, queued{m, how})
-	d.bytes += m.size()
+	d.bytes += m.size
 	c.pump()
 }
 
@@ -74,8 +74,8 @@ func (c *conn) pump() {
 			break
 		}
 		c.send(q)
-		d.bytes -= q.message.size()
-		c.s.memory.Release(q.message.size())
+		d.bytes -= q.message.size
+		c.s.memory.Release(q.message.size)
 		d.queue[moved] = queued{}
 		moved++
 	}

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"strings"
 	"sync"
 
 	"cistern/bridge/mqtt/packet"
@@ -38,9 +39,13 @@ type subscription struct {
 	qos               byte
 	noLocal           bool
 	retainAsPublished bool
+	bytes             int             // its share of Server.memory
 	tails             []*tail         // the partitions it reads
 	starts            map[*tail]int64 // first offset, where the tail is behind it; mostly nil
 }
+
+// levelBytes is about what one level of a filter costs in the tree.
+const levelBytes = 256
 
 func newFanout(s *Server) *fanout {
 	return &fanout{s: s, tails: map[metadata.PartitionID]*tail{}}
@@ -56,6 +61,11 @@ func (sub *subscription) wants(t *tail, offset int64) bool {
 func (f *fanout) subscribe(sub *subscription) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	cost := len(sub.filter) + (2+strings.Count(sub.filter, "/"))*levelBytes
+	if !f.s.memory.Reserve(cost) {
+		return packet.ErrNoMemory
+	}
+	sub.bytes = cost
 	for _, p := range f.partitions(sub.filter) {
 		t, err := f.tail(p)
 		if err != nil {
@@ -83,8 +93,10 @@ func (f *fanout) unsubscribe(sub *subscription) {
 	f.release(sub)
 }
 
-// release stops the tails that only sub needed.
+// release stops the tails that only sub needed, and frees its memory.
 func (f *fanout) release(sub *subscription) {
+	f.s.memory.Release(sub.bytes)
+	sub.bytes = 0
 	for _, t := range sub.tails {
 		if t.users--; t.users == 0 {
 			close(t.done)

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -149,4 +150,32 @@ func TestDamagedStreams(t *testing.T) {
 	}
 	c := g.connect(packet.V5, "last")
 	c.ping()
+}
+
+// What clients make the server remember comes out of one budget, and goes back
+// when they leave.
+func TestMemoryBudget(t *testing.T) {
+	g := start(t, func(c *Config) { c.Limits.MemoryBytes = 1 << 20 })
+	level := strings.Repeat("x", 500)
+	c := g.connect(packet.V5, "aliases")
+	for n := uint32(1); n <= 32; n++ {
+		c.publish(strings.Repeat("x", 60_000), 0, 0, func(p *packet.Publish) { p.Properties.SetNumber(packet.TopicAlias, n) })
+	}
+	c.expectEnd(packet.QuotaExceeded)
+	c.nc.Close()
+
+	c = g.connect(packet.V5, "filters")
+	refused := false
+	for n := range g.limits.Subscriptions {
+		r := c.subscribe(fmt.Sprint(n, strings.Repeat("/"+level, 100)), 0)
+		refused = refused || r == packet.QuotaExceeded
+	}
+	if !refused {
+		t.Error("subscriptions of 5 MB were granted")
+	}
+	c.nc.Close()
+	g.stop()
+	if left := g.memory.used.Load(); left != 0 {
+		t.Errorf("%d bytes were not given back", left)
+	}
 }

@@ -15,9 +15,10 @@ type memory struct {
 	used atomic.Int64
 }
 
-// Reserve takes n bytes of the budget, or nothing and false.
+// Reserve takes n bytes of the budget, or nothing and false. To take less than
+// nothing always succeeds.
 func (m *memory) Reserve(n int) bool {
-	if m.used.Add(int64(n)) <= m.max {
+	if m.used.Add(int64(n)) <= m.max || n <= 0 {
 		return true
 	}
 	m.used.Add(-int64(n))

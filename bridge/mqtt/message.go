@@ -17,6 +17,7 @@ type message struct {
 	retain        bool
 	expires       time.Time // zero: never
 	properties    packet.Properties
+	size          int // what it costs in a queue
 }
 
 // topicOf returns the topic a record was published to: its key, unless a
@@ -34,8 +35,10 @@ func topicOf(r *batch.Record) string {
 // keeps: the record's memory is the reader's.
 func newMessage(r *batch.Record, topic string) *message {
 	m := &message{topic: topic, payload: append([]byte(nil), r.Value...), qos: 1}
+	m.size = messageOverhead + len(topic) + len(m.payload)
 	for i := range r.Headers {
 		m.setHeader(r.Headers[i].Key, r.Headers[i].Value, r.Timestamp)
+		m.size += len(r.Headers[i].Key) + len(r.Headers[i].Value)
 	}
 	return m
 }
@@ -79,10 +82,7 @@ func value0(value []byte) byte {
 	return value[0]
 }
 
-// size is what the message costs in a queue.
-func (m *message) size() int { return messageOverhead + len(m.topic) + len(m.payload) }
-
-const messageOverhead = 128
+const messageOverhead = 512 // a message without its bytes
 
 // expired reports whether nobody wants the message any more.
 func (m *message) expired(now time.Time) bool { return !m.expires.IsZero() && !now.Before(m.expires) }

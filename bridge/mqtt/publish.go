@@ -57,18 +57,29 @@ func (c *conn) resolveAlias(p *packet.Publish) error {
 		return &packet.Error{Reason: packet.TopicAliasInvalid, What: "a topic alias above the Topic Alias Maximum"}
 	}
 	if len(p.Topic) > 0 {
-		for len(c.aliases) < alias {
-			c.aliases = append(c.aliases, "")
-		}
-		if c.aliases[alias-1] != string(p.Topic) {
-			c.aliases[alias-1] = string(p.Topic)
-		}
-		return nil
+		return c.setAlias(alias, p.Topic)
 	}
 	if alias > len(c.aliases) || c.aliases[alias-1] == "" {
 		return &packet.Error{Reason: packet.ProtocolError, What: "a topic alias that was never set"}
 	}
 	p.Topic = view(c.aliases[alias-1])
+	return nil
+}
+
+func (c *conn) setAlias(alias int, topic []byte) error {
+	for len(c.aliases) < alias {
+		c.aliases = append(c.aliases, "")
+	}
+	old := c.aliases[alias-1]
+	if old == string(topic) {
+		return nil
+	}
+	more := len(topic) - len(old) // may be negative
+	if !c.s.memory.Reserve(more) {
+		return packet.ErrNoMemory
+	}
+	c.aliasBytes += more
+	c.aliases[alias-1] = string(topic)
 	return nil
 }
 

@@ -81,15 +81,21 @@ func (r *Router) resolve(topic, client string) destination {
 // It is a direct-mapped cache: a topic has one slot, the last one there stays.
 type destinations struct {
 	slots []destination
+	long  destination // the last topic that is too long to be remembered
 }
 
 const (
-	destinationsMin = 1  // a device with one topic is the common case
-	destinationsMax = 32 // slots per client
+	destinationsMin     = 1   // a device with one topic is the common case
+	destinationsMax     = 32  // slots per client
+	destinationTopicMax = 512 // bytes of a topic that is remembered
 )
 
 // find returns the destination of topic, valid until the next call.
 func (c *destinations) find(topic []byte, router *Router, client string) *destination {
+	if len(topic) > destinationTopicMax {
+		c.long = router.resolve(string(topic), client)
+		return &c.long
+	}
 	h := topicHash(topic)
 	if len(c.slots) == 0 {
 		c.slots = make([]destination, destinationsMin)

@@ -94,6 +94,7 @@ func (c *conn) rest() {
 		c.scratch.mapper.clean()
 		c.s.scratch.Put(c.scratch)
 		c.scratch = nil
+		c.routed.long = destination{}
 	}
 }
 
@@ -193,6 +194,7 @@ func (c *conn) close() {
 	c.mu.Unlock()
 	c.cancel()
 	c.in.Close()
+	c.s.memory.Release(c.aliasBytes)
 }
 
 // linger closes our side and reads on for a moment: closing with unread input

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"errors"
 	"strings"
 
 	"cistern/bridge/mqtt/packet"
@@ -46,6 +47,9 @@ func (c *conn) subscribeOne(filter string, o packet.Options) packet.Reason {
 	c.expectDeliveries()
 	if err := c.s.fanout.subscribe(sub); err != nil {
 		c.s.calm.warn("mqtt: can't subscribe", "client", c.client, "filter", filter, "error", err)
+		if errors.Is(err, packet.ErrNoMemory) {
+			return packet.QuotaExceeded
+		}
 		return packet.UnspecifiedError
 	}
 	if old != nil { // replaced only now, so that nothing is missed between
