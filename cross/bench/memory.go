@@ -14,7 +14,7 @@ import (
 )
 
 // memoryLimit is what the agent sets by default.
-const memoryLimit = 32 << 20
+const memoryLimit = 28 << 20
 
 // held is a store whose memory is measured.
 type held struct {

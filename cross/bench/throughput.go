@@ -70,9 +70,6 @@ func compare(ctx context.Context, p *plan, t table, s Setting) error {
 	results := make(map[string][]Result)
 	for range p.rounds {
 		for _, engine := range []string{"ring", "segstore"} {
-			if engines[engine] == nil {
-				continue
-			}
 			s.Engine = engine
 			r, err := measure(ctx, s)
 			if err != nil {

@@ -55,6 +55,9 @@ data = %q
 [[mqtt.listener]]
 address = %q
 anonymous = true
+[[stream]]
+name = "mqtt"
+commit_window = "0s" # as fast as the device: nobody else has a write budget
 [log]
 level = "warn"
 `, filepath.Join(dir, "data"), address)
