@@ -33,9 +33,9 @@ type SegmentSummary struct {
 	Bytes     int64  `json:"bytes"`
 	Lane      string `json:"lane,omitempty"`
 	ID        uint64 `json:"id,omitempty"`
-	FirstSeq  uint64 `json:"firstCommit,omitempty"`
-	LastSeq   uint64 `json:"lastCommit,omitempty"` // of sealed ones
-	AgeMillis int64  `json:"ageMillis,omitempty"`  // of sealed ones: store age at the last commit
+	FirstSeq  uint64 `json:"first_commit,omitempty"`
+	LastSeq   uint64 `json:"last_commit,omitempty"` // of sealed ones
+	AgeMillis int64  `json:"age_ms,omitempty"`  // of sealed ones: store age at the last commit
 	State     string `json:"state"`                // spare, sealed, open or damaged
 	Problem   string `json:"problem,omitempty"`
 }

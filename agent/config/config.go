@@ -131,7 +131,8 @@ type Log struct {
 const (
 	dataDefault         = "cistern-data"
 	siteDefault         = "default"
-	memoryLimitDefault  = 32 << 20
+	memoryLimitDefault  = 28 << 20
+	writeBudgetDefault  = 8 << 30 // 3 TB a year: a common card outlives that, a bare commit per message it may not
 	segmentBytesDefault = 4 << 20
 	listenDefault       = "127.0.0.1:1883"
 	topicDefault        = "{stream}"
@@ -142,7 +143,7 @@ const (
 func Default() Config {
 	c := Config{
 		Gateway: Gateway{Site: siteDefault, Data: dataDefault, MemoryLimit: memoryLimitDefault},
-		Storage: Storage{SegmentBytes: segmentBytesDefault},
+		Storage: Storage{SegmentBytes: segmentBytesDefault, DailyWriteBudget: writeBudgetDefault},
 		MQTT: MQTT{
 			ConnectionsMax: 1000,
 			PacketBytesMax: 256 << 10,
