@@ -99,7 +99,7 @@ func (c *conn) endLocked(r packet.Reason, why string) {
 // around. The order matters: what is to be seen is stored before.
 func (c *conn) wake() { c.net.SetReadDeadline(time.Unix(1, 0)) }
 
-// kill ends a connection that can't be talked to any more. The mutex is held.
+// killLocked ends a connection that can't be talked to any more. The mutex is held.
 func (c *conn) killLocked(r packet.Reason, why string) {
 	c.endLocked(r, why)
 	c.silent = true

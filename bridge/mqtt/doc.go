@@ -33,6 +33,13 @@
 // at the high watermark. A subscriber that can't keep up loses QoS 0 messages
 // (counted) or, at QoS 1, its connection (0x97); ingest never notices.
 //
+// # Limits
+//
+// Whatever a client makes the server keep has a limit in [Limits]: its own, and
+// for what can be large (read buffers, delivery queues, subscriptions, topic
+// aliases) one budget for all clients together. An idle connection holds no
+// buffers but a small one for reading.
+//
 // # What MQTT allows a server to leave out, and how it is said
 //
 // Sessions end with the connection: Session Present is always 0, and a client

@@ -21,6 +21,8 @@ type store struct {
 	auto    bool
 	refuse  error // what Append returns
 	fail    error // what Complete is told
+
+	committing sync.Mutex // one commit at a time, as in a real journal
 }
 
 type waiting struct {
@@ -71,6 +73,8 @@ func (s *store) await(n int) {
 
 // commit commits the oldest n records, all when n is negative.
 func (s *store) commit(n int) {
+	s.committing.Lock()
+	defer s.committing.Unlock()
 	s.mu.Lock()
 	if n < 0 || n > len(s.waiting) {
 		n = len(s.waiting)
