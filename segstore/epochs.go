@@ -2,8 +2,12 @@ package segstore
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"slices"
 	"sort"
+	"strconv"
+	"strings"
 
 	"cistern/gossip/metadata"
 )
@@ -60,5 +64,54 @@ func (c epochCache) endOffset(epoch int32, end int64) (int32, int64) {
 
 // epochKV is one line of a partition's epoch history.
 func epochKV(p metadata.PartitionID, epoch int32, start int64) KV {
-	return KV{bucketEpochs, fmt.Sprintf("%s/%010d", p, epoch), binary.BigEndian.AppendUint64(nil, uint64(start))}
+	return KV{bucketEpochs, epochKey(p, epoch), binary.BigEndian.AppendUint64(nil, uint64(start))}
+}
+
+func epochKey(p metadata.PartitionID, epoch int32) string { return fmt.Sprintf("%s/%010d", p, epoch) }
+
+// parseEpochKey is the inverse of epochKey. Stream names have no slash.
+func parseEpochKey(key string) (p metadata.PartitionID, epoch int32, err error) {
+	stream, rest, _ := strings.Cut(key, "/")
+	partition, number, _ := strings.Cut(rest, "/")
+	n, err1 := strconv.ParseInt(partition, 10, 32)
+	e, err2 := strconv.ParseInt(number, 10, 32)
+	if err := errors.Join(err1, err2); err != nil {
+		return p, 0, fmt.Errorf("metadata epochs/%s: not a partition's epoch: %w", key, err)
+	}
+	return metadata.PartitionID{Stream: stream, Partition: int32(n)}, int32(e), nil
+}
+
+// loadEpochs reads the epoch history of every partition.
+func (s *Store) loadEpochs() error {
+	return s.meta.Each(bucketEpochs, func(key string, v []byte) error {
+		p, epoch, err := parseEpochKey(key)
+		if err != nil || len(v) != 8 {
+			return errors.Join(err, fmt.Errorf("metadata epochs/%s: %d bytes, 8 expected", key, len(v)))
+		}
+		if g := s.logs[p]; g != nil {
+			g.epochs.assign(epoch, int64(binary.BigEndian.Uint64(v)))
+		}
+		return nil
+	})
+}
+
+// pruneEpochs removes the lines of epochs that no record is left of. There is
+// one for each start that stored something, so they would pile up.
+func (s *Store) pruneEpochs() error {
+	var gone []KV
+	err := s.meta.Each(bucketEpochs, func(key string, _ []byte) error {
+		p, epoch, err := parseEpochKey(key)
+		if g := s.logs[p]; err == nil && (g == nil || !g.epochs.has(epoch)) {
+			gone = append(gone, KV{Bucket: bucketEpochs, Key: key})
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.meta.Put(gone...)
+}
+
+func (c epochCache) has(epoch int32) bool {
+	return slices.ContainsFunc(c, func(e epochStart) bool { return e.Epoch == epoch })
 }

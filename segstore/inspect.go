@@ -35,8 +35,8 @@ type SegmentSummary struct {
 	ID        uint64 `json:"id,omitempty"`
 	FirstSeq  uint64 `json:"first_commit,omitempty"`
 	LastSeq   uint64 `json:"last_commit,omitempty"` // of sealed ones
-	AgeMillis int64  `json:"age_ms,omitempty"`  // of sealed ones: store age at the last commit
-	State     string `json:"state"`                // spare, sealed, open or damaged
+	AgeMillis int64  `json:"age_ms,omitempty"`      // of sealed ones: store age at the last commit
+	State     string `json:"state"`                 // spare, sealed, open or damaged
 	Problem   string `json:"problem,omitempty"`
 }
 

@@ -193,25 +193,6 @@ func (s *Store) loadStreams() error {
 	})
 }
 
-func (s *Store) loadEpochs() error {
-	return s.meta.Each(bucketEpochs, func(key string, v []byte) error {
-		var stream string
-		var partition, epoch int32
-		parts := strings.Split(key, "/")
-		if len(parts) == 3 {
-			stream = parts[0]
-			_, err := fmt.Sscanf(parts[1]+" "+parts[2], "%d %d", &partition, &epoch)
-			if err == nil && len(v) == 8 {
-				if g := s.logs[metadata.PartitionID{Stream: stream, Partition: partition}]; g != nil {
-					g.epochs.assign(epoch, int64(binary.BigEndian.Uint64(v)))
-				}
-				return nil
-			}
-		}
-		return fmt.Errorf("metadata epochs/%s: not a partition's epoch", key)
-	})
-}
-
 // found is a slot as the first look at it says.
 type found struct {
 	slot    uint32
@@ -255,7 +236,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.settleLogs()
-	return nil
+	return s.pruneEpochs()
 }
 
 // recycle gives a slot that holds nothing to the pool.

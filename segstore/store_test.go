@@ -313,10 +313,20 @@ func TestVerbatimAndEpochs(t *testing.T) {
 		}
 	}
 	check()
+	// An epoch that was noted, and whose first batch a crash cut off.
+	if err := s.meta.Put(epochKV(id, 9, 4)); err != nil {
+		t.Fatal(err)
+	}
 	s.Close()
 	s = openStore(t, cfg)
 	defer s.Close()
 	check()
+	s.meta.Each(bucketEpochs, func(key string, _ []byte) error {
+		if key != epochKey(id, 3) && key != epochKey(id, 7) {
+			t.Errorf("%s is still in the metadata file", key)
+		}
+		return nil
+	})
 	if e := s.Log(id).Epoch(); e != 8 {
 		t.Errorf("epoch after a restart is %d, want 8: one above the last used", e)
 	}
