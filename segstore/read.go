@@ -21,6 +21,9 @@ import (
 func (g *Log) Read(offset int64, buf []byte, sizeMax int) ([]byte, error) {
 	for {
 		out, err := g.read(offset, buf, sizeMax)
+		if c := (*CorruptError)(nil); errors.As(err, &c) {
+			c.LastOffset = max(c.FirstOffset, min(c.LastOffset, g.HighWatermark()-1))
+		}
 		if !errors.Is(err, errRecycled) {
 			return out, err
 		}

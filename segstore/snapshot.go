@@ -11,14 +11,14 @@ import (
 // segment and the footers, whatever came before, and a lost metadata file
 // costs configurations but no record.
 type snapshot struct {
-	_msgpack   struct{} `msgpack:",as_array"`
+	_msgpack   struct{} `msgpack:",as_array"` //lint:ignore U1000 msgpack reads the tag
 	Partitions []snapPartition
 	State      []stateEntry
 	Live       []snapSegment // of all lanes, with what was begun and not confirmed yet
 }
 
 type snapPartition struct {
-	_msgpack  struct{} `msgpack:",as_array"`
+	_msgpack  struct{} `msgpack:",as_array"` //lint:ignore U1000 msgpack reads the tag
 	Ref       uint32
 	Stream    string
 	Partition int32
@@ -27,7 +27,7 @@ type snapPartition struct {
 }
 
 type snapSegment struct {
-	_msgpack struct{} `msgpack:",as_array"`
+	_msgpack struct{} `msgpack:",as_array"` //lint:ignore U1000 msgpack reads the tag
 	ID       uint64
 	Slot     uint32
 	Begun    bool // its first commit was not confirmed when the snapshot was taken

@@ -35,7 +35,7 @@ type State struct {
 }
 
 type stateEntry struct {
-	_msgpack struct{} `msgpack:",as_array"`
+	_msgpack struct{} `msgpack:",as_array"` //lint:ignore U1000 msgpack reads the tag
 	Version  uint64
 	Key      string
 	Value    []byte
@@ -61,7 +61,8 @@ func (s *State) Put(key string, value []byte) {
 	}
 }
 
-// PutSync sets key and returns when it is durable.
+// PutSync sets key and returns when it is durable. After an error Get returns
+// the new value, which may become durable later, or never.
 func (s *State) PutSync(key string, value []byte) error {
 	s.mu.Lock()
 	err := s.set(key, value)

@@ -17,7 +17,7 @@ import (
 // that the offset has expired; never anything else.
 func TestReadersBesideRecycling(t *testing.T) {
 	const partitions, commits = 4, 300
-	s := openStore(t, Config{Dir: t.TempDir(), SegmentBytes: SegmentBytesMin, MaxBytes: 12 * SegmentBytesMin})
+	s := openStore(t, Config{Dir: t.TempDir(), SegmentBytes: SegmentBytesMin, MaxBytes: 48 * SegmentBytesMin})
 	defer s.Close()
 	a, b := testStream("a", partitions), testStream("b", partitions)
 	b.Lane = "bulk"

@@ -166,7 +166,7 @@ func isLane(name string) bool {
 // ValidateStreamName holds stream names to what Kafka allows for topics.
 func ValidateStreamName(name string) error {
 	if name == "" || name == "." || name == ".." || len(name) > StreamNameMax {
-		return fmt.Errorf("stream name %q: needs 1 to %d characters and can't be . or ..", name, StreamNameMax)
+		return fmt.Errorf("stream name %q: needs 1 to %d characters, and the names . and .. are taken", name, StreamNameMax)
 	}
 	for _, r := range name {
 		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", r) {
