@@ -32,6 +32,8 @@ func main() {
 }
 
 func run() error {
+	b := bench{warmup: time.Second, each: 4 * time.Second}
+	flag.IntVar(&b.rounds, "rounds", 3, "how often each cell is measured; the median is shown")
 	quick := flag.Bool("quick", false, "one short round: shows that everything runs, not how fast")
 	only := flag.String("only", "", "comma-separated servers (default: all)")
 	dir := flag.String("dir", "../../build/peers-data", "folder for binaries and data, on the disk to measure")
@@ -39,7 +41,6 @@ func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	b := bench{rounds: 3, warmup: time.Second, each: 4 * time.Second}
 	if *quick {
 		b.rounds, b.warmup, b.each = 1, 200*time.Millisecond, 500*time.Millisecond
 	}
