@@ -71,7 +71,14 @@ func (a *Agent) brokers() []status.Source {
 }
 
 func sourceStatus(s source.Status) status.Source {
-	out := status.Source{URL: s.URL, Connected: !s.ConnectedSince.IsZero(), Messages: s.Committed, Error: s.Waiting}
+	out := status.Source{
+		URL: s.URL, Connected: !s.ConnectedSince.IsZero(), Messages: s.Committed, Error: s.Waiting,
+		SkippedRetained: s.SkippedRetained, Rejected: s.Rejected, DroppedQoS0: s.DroppedQoS0, LastRejected: s.LastRejected,
+		SessionsLost: s.SessionsLost, Subscriptions: []status.Subscription{},
+	}
+	for _, f := range s.Subscriptions {
+		out.Subscriptions = append(out.Subscriptions, status.Subscription{Filter: f.Filter, Granted: f.Granted, QoS: f.QoS, Error: f.Error})
+	}
 	if !out.Connected {
 		out.Error = oneLine(s.LastError)
 	}

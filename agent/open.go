@@ -104,7 +104,7 @@ func kafkaClient(k *config.Kafka, name string) (kafka.Config, error) {
 	c := kafka.Config{Brokers: k.Brokers, ClientID: "cistern-" + name, RequestTimeout: k.Timeout}
 	if k.TLS.Enabled {
 		var err error
-		if c.TLS, err = (kafka.TLS{CAFile: k.TLS.CAFile, CertFile: k.TLS.CertFile, KeyFile: k.TLS.KeyFile}).Load(); err != nil {
+		if c.TLS, err = (kafka.TLS{CAFile: k.TLS.CAFile, CertFile: k.TLS.CertFile, KeyFile: k.TLS.KeyFile, ServerName: k.TLS.ServerName}).Load(); err != nil {
 			return c, fmt.Errorf("uplink: %w", err)
 		}
 	}
@@ -199,7 +199,7 @@ func (a *Agent) newSources(to source.Appender) (all []*source.Source, err error)
 		src, err := source.New(source.Config{
 			URL: s.URL, ClientID: s.ClientID, User: s.User, PasswordFile: s.PasswordFile,
 			Topics: s.Topics, QoS: s.QoS, Retained: source.Retained(s.Retained), Window: s.Window,
-			TLS: source.TLS{Enabled: s.TLS.Enabled, CAFile: s.TLS.CAFile, CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile},
+			TLS: source.TLS{Enabled: s.TLS.Enabled, CAFile: s.TLS.CAFile, CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile, ServerName: s.TLS.ServerName},
 		}, router, to, a.log)
 		if err != nil {
 			return nil, err

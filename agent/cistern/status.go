@@ -171,8 +171,24 @@ func sourceLine(s *status.Source) string {
 		state = "not connected"
 	}
 	line := fmt.Sprintf("%s %s, %s messages", s.URL, state, humanCount(s.Messages))
-	if s.Error != "" && !s.Connected {
+	for _, n := range []struct {
+		count int64
+		what  string
+	}{
+		{s.SkippedRetained, "retained skipped"}, {s.Rejected, "rejected"},
+		{s.DroppedQoS0, "of QoS 0 dropped"}, {s.SessionsLost, "sessions lost"},
+	} {
+		if n.count > 0 {
+			line += fmt.Sprintf(", %s %s", humanCount(n.count), n.what)
+		}
+	}
+	if s.Error != "" {
 		line += "; " + printable(s.Error)
+	}
+	for _, f := range s.Subscriptions {
+		if f.Error != "" {
+			line += "; " + printable(f.Filter+": "+f.Error)
+		}
 	}
 	return line
 }

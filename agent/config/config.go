@@ -84,10 +84,11 @@ const (
 // TLS is the client's side of an encrypted connection. All empty with Enabled
 // trusts the system's certificates.
 type TLS struct {
-	Enabled  bool
-	CAFile   string
-	CertFile string
-	KeyFile  string
+	Enabled    bool
+	CAFile     string
+	CertFile   string
+	KeyFile    string
+	ServerName string // that the certificate must name; empty: the host that is dialled
 }
 
 // Uplink is the way to the central cluster.

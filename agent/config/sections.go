@@ -129,6 +129,7 @@ func readTLS(t *table, s *TLS, switchable bool) {
 	t.text("ca_file", &s.CAFile)
 	t.text("cert_file", &s.CertFile)
 	t.text("key_file", &s.KeyFile)
+	t.text("server_name", &s.ServerName)
 	if (s.CertFile == "") != (s.KeyFile == "") {
 		t.doc.fail(t.path, "", "cert_file and key_file go together")
 	}

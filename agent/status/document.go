@@ -113,8 +113,23 @@ type Listener struct {
 type Source struct {
 	URL       string `json:"url"`
 	Connected bool   `json:"connected"`
-	Messages  int64  `json:"messages"` // since start
+	Messages  int64  `json:"messages"` // stored, since start
 	Error     string `json:"error,omitempty"`
+
+	SkippedRetained int64          `json:"skipped_retained"`
+	Rejected        int64          `json:"rejected"`     // can never become a record; acknowledged
+	DroppedQoS0     int64          `json:"dropped_qos0"` // refused by this gateway, and nobody sends them again
+	LastRejected    string         `json:"last_rejected,omitempty"`
+	SessionsLost    int64          `json:"sessions_lost"` // times the broker had forgotten us, with what it had queued
+	Subscriptions   []Subscription `json:"subscriptions"`
+}
+
+// Subscription is a filter at an external broker, and what it granted.
+type Subscription struct {
+	Filter  string `json:"filter"`
+	Granted bool   `json:"granted"`
+	QoS     byte   `json:"qos"`
+	Error   string `json:"error,omitempty"`
 }
 
 // Process is what the agent itself uses.

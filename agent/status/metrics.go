@@ -85,6 +85,14 @@ var families = []metric{
 				put(float64(s.Messages), "url", s.URL)
 			}
 		}},
+	{"cistern_source_lost_total", "counter", "Messages of the external broker that never became records.",
+		func(d *Document, put func(float64, ...string)) {
+			for _, s := range d.Sources {
+				put(float64(s.Rejected), "url", s.URL, "why", "rejected")
+				put(float64(s.DroppedQoS0), "url", s.URL, "why", "qos0")
+				put(float64(s.SkippedRetained), "url", s.URL, "why", "retained")
+			}
+		}},
 }
 
 // warningValues puts every warning there is, so that an alert can be written
