@@ -19,7 +19,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"cistern/bridge/drain"
-	"cistern/bridge/kafka"
 	"cistern/gossip/metadata"
 )
 
@@ -327,5 +326,3 @@ func (g *gateway) stop() {
 		g.t.Fatal("the drainer does not stop")
 	}
 }
-
-func client(seeds []string) kafka.Config { return kafka.Config{Brokers: seeds} }

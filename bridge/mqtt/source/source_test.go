@@ -196,7 +196,7 @@ func TestConnectionLostWhileTheHandlerWaits(t *testing.T) {
 		p.conn.Close()
 		began := time.Now()
 		a.commit(nil) // the first ack finds the connection gone
-		p = b.serve(true)
+		b.serve(true)
 		synctest.Wait()
 		if st := s.Status(); !strings.Contains(st.LastError, "write: ") {
 			t.Errorf("status: %+v", st)
