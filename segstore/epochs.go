@@ -36,10 +36,12 @@ func (c *epochCache) assign(epoch int32, start int64) {
 	}
 }
 
-// cut forgets the epochs that begin at offset or above.
-func (c *epochCache) cut(offset int64) {
+// cut forgets the epochs that begin at offset or above, and returns them.
+func (c *epochCache) cut(offset int64) []epochStart {
 	keep := sort.Search(len(*c), func(i int) bool { return (*c)[i].Start >= offset })
+	gone := slices.Clone((*c)[keep:])
 	*c = (*c)[:keep]
+	return gone
 }
 
 // advance forgets the epochs that ended at or below the log start.

@@ -362,16 +362,22 @@ func (l *lane) publish() {
 		}
 	}
 	l.activeMu.Unlock()
+	var gone []KV
 	for _, p := range l.placed {
 		g := p.entry.Log
 		g.mu.Lock()
 		if p.entry.Truncate {
-			g.cutBack(l.active.id, p.next)
+			for _, e := range g.cutBack(l.active.id, p.next) {
+				gone = append(gone, KV{Bucket: bucketEpochs, Key: epochKey(g.id, e.Epoch)})
+			}
 		} else {
 			g.extend(l.active.id, p.entry.BaseOffset)
 		}
 		g.mu.Unlock()
 		g.published(p.next, int64(p.frameSize))
+	}
+	if err := l.store.meta.Put(gone...); err != nil {
+		l.store.log.Warn("epochs that were cut off stay in the metadata file until the next start", "lane", l.name(), "error", err)
 	}
 }
 

@@ -171,15 +171,20 @@ func (g *Log) thinExtents() {
 	g.extents = kept
 }
 
-// cutBack forgets all from offset on; segment id is where the log goes on.
-func (g *Log) cutBack(id uint64, offset int64) {
+// cutBack forgets all from offset on; segment id is where the log goes on. It
+// returns the epochs that begin there.
+func (g *Log) cutBack(id uint64, offset int64) []epochStart {
+	g.cutExtents(id, offset)
+	g.end, g.hw = offset, min(g.hw, offset)
+	return g.epochs.cut(offset)
+}
+
+func (g *Log) cutExtents(id uint64, offset int64) {
 	keep := len(g.extents)
 	for keep > 0 && g.extents[keep-1].base >= offset {
 		keep--
 	}
 	g.extents = append(g.extents[:keep], extent{segment: id, base: offset, cut: true})
-	g.epochs.cut(offset)
-	g.end, g.hw = offset, min(g.hw, offset)
 }
 
 // advanceStart gives up what lies below offset, with so many bytes of batches.

@@ -203,8 +203,9 @@ type found struct {
 	age     int64
 	lane    uint8
 	sealed  bool
-	spare   bool  // never used
-	damaged error // neither header nor footer can be read
+	holds   []holding // of sealed ones
+	spare   bool      // never used
+	damaged error     // neither header nor footer can be read
 }
 
 const openWorkers = 8 // small reads of slow cards overlap a little
@@ -332,12 +333,9 @@ func (s *Store) lookAt(f *found) error {
 		f.damaged = fmt.Errorf("the file has only %d bytes", f.size)
 		return nil
 	}
-	var tail [segment.TrailerLen]byte
-	if _, err := file.ReadAt(tail[:], f.size-int64(len(tail))); err != nil {
-		return err
-	}
-	if t, err := segment.ParseTrailer(tail[:]); err == nil {
-		f.id, f.first, f.last, f.age, f.lane, f.sealed = t.SegmentID, t.FirstSeq, t.LastSeq, t.AgeMillis, t.Lane, true
+	if footer, err := readFooter(file, f.size, false); err == nil {
+		f.id, f.first, f.last, f.age, f.lane, f.sealed = footer.SegmentID, footer.FirstSeq, footer.LastSeq, footer.AgeMillis, footer.Lane, true
+		f.holds = summarize(footer.Index)
 		return nil
 	}
 	page := make([]byte, segment.PageSize)
@@ -357,6 +355,22 @@ func (s *Store) lookAt(f *found) error {
 		}
 	}
 	return nil
+}
+
+// holding is what a footer's summary says of one partition, as opening needs
+// it. There is one for each partition of each segment, for as long as opening
+// takes.
+type holding struct {
+	ref                      uint32
+	base, bytes, truncatedTo int64
+}
+
+func summarize(x segment.Index) []holding {
+	out := make([]holding, 0, len(x))
+	for ref, e := range x {
+		out = append(out, holding{ref, e.Base, e.Bytes, e.TruncatedTo})
+	}
+	return out
 }
 
 func allZero(b []byte) bool {

@@ -88,7 +88,7 @@ func (l *lane) adopt(segs []found, last *replay, live map[uint64]bool) error {
 	// Batches of the last segment come after the older ones in every log.
 	l.holds = last.index
 	_, l.batches = last.index.Counts()
-	l.applyIndex(last.found.id, l.holds)
+	l.apply(last.found.id, summarize(l.holds))
 	seg := l.info(last.found)
 	seg.lastSeq = l.seq - 1
 	l.store.addSegment(seg)
@@ -110,23 +110,16 @@ func (l *lane) adopt(segs []found, last *replay, live map[uint64]bool) error {
 // footer, by a scan that ends where the next segment begins.
 func (l *lane) adoptOlder(f found, nextFirst uint64) error {
 	seg := l.info(f)
-	var x segment.Index
-	err := l.withFile(f.slot, func(file vfs.File) error {
-		footer, err := readFooter(file, f.size, false)
-		x = footer.Index
-		return err
-	})
-	if !f.sealed || err != nil {
-		if err != nil && f.sealed {
-			l.store.log.Warn("footer can't be read; scanning the segment", "lane", l.name(), "segment", f.id, "error", err)
-		}
-		if x, err = l.rebuildFooter(f, seg, nextFirst); err != nil {
+	if !f.sealed {
+		x, err := l.rebuildFooter(f, seg, nextFirst)
+		if err != nil {
 			return err
 		}
+		f.holds = summarize(x)
 	}
 	seg.sealed.Store(true)
 	l.store.addSegment(seg)
-	l.applyIndex(f.id, x)
+	l.apply(f.id, f.holds)
 	return nil
 }
 
@@ -148,22 +141,20 @@ func (l *lane) rebuildFooter(f found, seg *segmentInfo, nextFirst uint64) (segme
 	return x, err
 }
 
-// applyIndex tells every log what a segment holds of it, oldest segment first.
-func (l *lane) applyIndex(id uint64, x segment.Index) {
-	for ref, e := range x {
-		g := l.store.refs[ref]
+// apply tells every log what a segment holds of it, oldest segment first.
+func (l *lane) apply(id uint64, holds []holding) {
+	for _, h := range holds {
+		g := l.store.refs[h.ref]
 		if g == nil {
-			l.store.log.Error("a segment holds batches of a partition that nobody knows", "segment", id, "partition", ref)
+			l.store.log.Error("a segment holds batches of a partition that nobody knows", "segment", id, "partition", h.ref)
 			continue
 		}
-		if e.TruncatedTo >= 0 {
-			end := g.end
-			g.cutBack(id, e.TruncatedTo)
-			g.end = end
+		if h.truncatedTo >= 0 {
+			g.cutExtents(id, h.truncatedTo)
 		}
-		if e.Bytes > 0 {
-			g.extend(id, e.Base)
-			g.bytes += e.Bytes
+		if h.bytes > 0 {
+			g.extend(id, h.base)
+			g.bytes += h.bytes
 		}
 	}
 }

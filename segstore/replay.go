@@ -58,7 +58,9 @@ func (r *replay) frame(f segment.Frame) error {
 			return err
 		}
 		g.end = end
-		if f.Type == segment.FrameBatch {
+		if f.Type == segment.FrameTruncate {
+			g.epochs.cut(end)
+		} else {
 			h, _ := batch.ParseHeader(f.Payload)
 			g.epochs.assign(h.LeaderEpoch, h.BaseOffset)
 		}

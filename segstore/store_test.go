@@ -283,6 +283,55 @@ func TestTruncate(t *testing.T) {
 	check()
 }
 
+// TestEpochsAfterTruncation: a follower cuts off a leader epoch that lost, and
+// goes on with batches of an older one. Neither memory, nor the metadata file,
+// nor a replay may bring the lost epoch back.
+func TestEpochsAfterTruncation(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), SegmentBytes: SegmentBytesMin}
+	s := openStore(t, cfg)
+	if err := s.PutStream(testStream("a", 1)); err != nil {
+		t.Fatal(err)
+	}
+	id := metadata.PartitionID{Stream: "a"}
+	add := func(n int, epoch int32) {
+		t.Helper()
+		for range n {
+			b := makeBatch(t, "x")
+			batch.Stamp(b, s.Log(id).EndOffset(), epoch)
+			if _, err := s.Commit(Entry{Log: s.Log(id), Batch: b, Verbatim: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	check := func() {
+		t.Helper()
+		for _, c := range []struct {
+			ask, epoch int32
+			end        int64
+		}{{3, 3, 70}, {4, 3, 70}, {5, 5, 75}} {
+			if epoch, end := s.Log(id).EndOffsetForEpoch(c.ask); epoch != c.epoch || end != c.end {
+				t.Errorf("end of epoch %d: epoch %d offset %d, want %d and %d", c.ask, epoch, end, c.epoch, c.end)
+			}
+		}
+	}
+	add(60, 3)
+	add(4, 4)
+	if _, err := s.Commit(Entry{Log: s.Log(id), Truncate: true, Offset: 60}); err != nil {
+		t.Fatal(err)
+	}
+	add(10, 3)
+	s.Close()
+	s = openStore(t, cfg)
+	add(5, 5)
+	check()
+	for range 2 {
+		s.Close()
+		s = openStore(t, cfg)
+		check()
+	}
+	s.Close()
+}
+
 func TestVerbatimAndEpochs(t *testing.T) {
 	cfg := Config{Dir: t.TempDir(), SegmentBytes: SegmentBytesMin}
 	s := openStore(t, cfg)

@@ -322,7 +322,8 @@ func TestMessagesThatCanNeverBeStoredDoNotBlockTheOthers(t *testing.T) {
 		if got := a.stored(); !slices.Equal(got, []string{"1", "5"}) {
 			t.Errorf("stored %d records", len(got))
 		}
-		if st := s.Status(); st.Rejected != 4 || st.Received != 6 || !strings.Contains(st.LastRejected, "larger than") || st.ConnectedSince.IsZero() {
+		// Which of the large ones is named last is up to two goroutines.
+		if st := s.Status(); st.Rejected != 4 || st.Received != 6 || !strings.Contains(st.LastRejected, "large") || st.ConnectedSince.IsZero() {
 			t.Errorf("status: %+v", st)
 		}
 	})
