@@ -16,9 +16,9 @@ import (
 // them into a group when it is time, the finisher answers when the journal has
 // it on flash.
 //
-// The next group is sealed when the one before was answered, so that all who
-// publish again at once come into one commit; or while that one is still being
-// written, once commit_bytes wait.
+// The next group is sealed when the one before was answered and those who publish
+// again at once are back (company); or while that one is still being written,
+// once commit_bytes wait.
 type pump struct {
 	acc *Accumulator
 
@@ -27,8 +27,10 @@ type pump struct {
 	deadline    time.Time // when the first of them has waited long enough
 	bytes       int       // in waiting
 	commitBytes int       // the smallest commit_bytes among them
-	held        int       // in waiting and in outstanding groups
+	records     int       // in waiting
+	held        int       // bytes in waiting and in outstanding groups
 	outstanding int       // groups
+	company     company
 	room        chan struct{}
 	stopped     bool
 	freeParts   []*part
@@ -59,6 +61,9 @@ type group struct {
 	parts []*part
 	bytes int
 	flush []Completion
+
+	records   int
+	submitted time.Time
 }
 
 const (
@@ -108,7 +113,8 @@ func (u *pump) append(ctx context.Context, p *partition, r *batch.Record, c Comp
 	o.bytes += size
 	u.bytes += size
 	u.held += size
-	if len(u.waiting) == 1 && len(o.waiters) == 1 || u.bytes >= u.commitBytes {
+	u.records++
+	if u.records == 1 || u.records == u.company.expected || u.bytes >= u.commitBytes {
 		u.poke()
 	}
 	return nil
@@ -172,6 +178,7 @@ func (u *pump) seal() {
 		switch {
 		case g != nil:
 			u.build(g)
+			g.submitted = time.Now()
 			u.acc.cfg.Store.Submit(&g.Group)
 		case stop:
 			return
@@ -201,7 +208,8 @@ func (u *pump) due() (g *group, wait time.Duration, stop bool) {
 	case u.outstanding >= outstandingMax, u.outstanding > 0 && !enough:
 		return nil, idleWait, false // the finisher wakes us
 	case !enough && !u.stopped:
-		if wait = time.Until(u.deadline); wait > 0 {
+		now := time.Now()
+		if wait = max(u.deadline.Sub(now), u.company.wait(u.records, now)); wait > 0 {
 			return nil, wait, false
 		}
 	}
@@ -220,14 +228,16 @@ func (u *pump) collect() *group {
 	n := min(len(u.waiting), partsGroupMax)
 	g.parts = append(g.parts[:0], u.waiting[:n]...)
 	u.waiting = append(u.waiting[:0], u.waiting[n:]...)
-	g.bytes = 0
+	g.bytes, g.records = 0, 0
 	for _, o := range g.parts {
 		g.bytes += o.bytes
+		g.records += len(o.waiters)
 		if o.partition.open == o {
 			o.partition.open = nil
 		}
 	}
 	u.bytes -= g.bytes
+	u.records -= g.records
 	u.outstanding++
 	return g
 }
@@ -250,6 +260,7 @@ func (u *pump) build(g *group) {
 func (u *pump) finish() {
 	defer u.acc.wg.Done()
 	for g := range u.done {
+		took := time.Since(g.submitted)
 		for i, o := range g.parts {
 			u.complete(g, o, &g.Entries[i])
 		}
@@ -258,7 +269,7 @@ func (u *pump) finish() {
 			g.flush[i] = nil
 		}
 		g.flush = g.flush[:0]
-		u.finished(g)
+		u.finished(g, took)
 	}
 }
 
@@ -275,9 +286,10 @@ func (u *pump) complete(g *group, o *part, e *segstore.Entry) {
 }
 
 // finished gives the group's memory back and lets who waited for room go on.
-func (u *pump) finished(g *group) {
+func (u *pump) finished(g *group, took time.Duration) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.company.ended(g.records+u.records, took, time.Now())
 	full := u.held >= u.acc.cfg.PendingBytesMax
 	u.held -= g.bytes
 	u.outstanding--
