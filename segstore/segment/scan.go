@@ -95,23 +95,32 @@ type scanner struct {
 // scanAhead is how much a scan reads at a time, in bytes.
 const scanAhead = 256 << 10
 
+// bytes returns n bytes at pos, which stay valid until the next call. What was
+// read ahead is used, so that every byte is read once.
 func (s *scanner) bytes(pos, n int64) ([]byte, error) {
 	if pos+n > s.limit {
 		return nil, fmt.Errorf("commit at %d reaches past the end of the segment", pos)
 	}
-	if off := pos - s.aheadPos; off >= 0 && off+n <= int64(len(s.ahead)) {
-		return s.ahead[off : off+n], nil
+	off := pos - s.aheadPos
+	if off < 0 || off > int64(len(s.ahead)) {
+		off = int64(len(s.ahead)) // nothing of it is of use
+	}
+	rest := s.ahead[off:]
+	if n <= int64(len(rest)) {
+		return rest[:n], nil
 	}
 	want := min(max(n, scanAhead), s.limit-pos)
 	if int64(cap(s.buf)) < want {
 		s.buf = make([]byte, want)
 	}
+	kept := int64(copy(s.buf[:want], rest))
 	s.ahead = nil
-	got, err := s.r.ReadAt(s.buf[:want], pos)
-	if err != nil && !(errors.Is(err, io.EOF) && int64(got) >= n) {
-		return nil, ioError{fmt.Errorf("read %d bytes at %d: %w", want, pos, err)}
+	got, err := s.r.ReadAt(s.buf[kept:want], pos+kept)
+	have := kept + int64(got)
+	if err != nil && !(errors.Is(err, io.EOF) && have >= n) {
+		return nil, ioError{fmt.Errorf("read %d bytes at %d: %w", want-kept, pos+kept, err)}
 	}
-	s.ahead, s.aheadPos = s.buf[:got], pos
+	s.ahead, s.aheadPos = s.buf[:have], pos
 	return s.ahead[:n], nil
 }
 

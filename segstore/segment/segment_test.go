@@ -241,3 +241,34 @@ func FuzzFrame(f *testing.F) {
 		}
 	})
 }
+
+// countingReader counts the bytes that were asked for.
+type countingReader struct {
+	*bytes.Reader
+	n int64
+}
+
+func (r *countingReader) ReadAt(b []byte, off int64) (int, error) {
+	r.n += int64(len(b))
+	return r.Reader.ReadAt(b, off)
+}
+
+// TestScanReadsEveryByteOnce: a card reads slowly, and opening waits for it.
+func TestScanReadsEveryByteOnce(t *testing.T) {
+	const size = 8 * scanAhead
+	h := Header{ID: 1, FirstSeq: 1, SizeBytes: size}
+	image := make([]byte, size)
+	var sizes []int
+	for i := range 30 {
+		sizes = append(sizes, 1000+i*i*50) // some span what is read at a time
+	}
+	build(h, image, sizes...)
+	r := &countingReader{Reader: bytes.NewReader(image)}
+	commits := 0
+	if _, err := Scan(r, h, 0, func(Commit) error { commits++; return nil }, func(d *Damage) { t.Error(d) }); err != nil {
+		t.Fatal(err)
+	}
+	if commits != len(sizes) || r.n > size {
+		t.Errorf("%d commits of %d, %d bytes read of a segment of %d", commits, len(sizes), r.n, size)
+	}
+}
