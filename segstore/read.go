@@ -204,7 +204,7 @@ func (r run) lastOffset(i int) int64 {
 // checkFrame verifies one batch frame in all its coordinates, and returns the
 // batch and the offset after it.
 func (g *Log) checkFrame(b []byte, seg *segmentInfo, ref segment.BatchRef) ([]byte, int64, error) {
-	f, _, err := segment.ParseFrame(b, seg.id, int64(ref.Pos))
+	f, _, err := segment.ParseFrame(b, segment.UseOf(g.store.id, seg.id), int64(ref.Pos))
 	if err != nil {
 		return nil, 0, err
 	}

@@ -23,7 +23,7 @@ const commitMagic = 0xC157_C0A1
 //	24 age        u64  ms the store has been running, over all its starts
 //	32 wall clock i64  ms since 1970, as this machine believed; never used for order
 //	40 frames     u32
-//	44 CRC-32C    u32  of bytes 0 to 43
+//	44 CRC-32C    u32  of bytes 0 to 43, seeded by the Use
 type CommitHeader struct {
 	Length    uint32
 	SegmentID uint64
@@ -58,7 +58,7 @@ func (t FrameType) String() string {
 //	 1 reserved  3 bytes, zero
 //	 4 partition u32  the store's own number for it
 //	 8 length    u32  of the payload
-//	12 CRC-32C   u32  of the segment ID (8 bytes), bytes 0 to 11, and the payload
+//	12 CRC-32C   u32  of bytes 0 to 11 and the payload, seeded by the Use
 //	16 payload
 type Frame struct {
 	Type      FrameType
@@ -67,21 +67,41 @@ type Frame struct {
 	Pos       int64 // of the frame header, in the segment
 }
 
-func frameCRC(segmentID uint64, header12, payload []byte) uint32 {
-	var id [8]byte
-	binary.BigEndian.PutUint64(id[:], segmentID)
-	crc := crc32.Update(0, castagnoli, id[:])
-	crc = crc32.Update(crc, castagnoli, header12)
-	return crc32.Update(crc, castagnoli, payload)
+// Use names one use of a segment file: what was written in another use of it, or
+// in another store, has other checksums. The seed holds the store's random ID,
+// so a device can't put bytes into a payload that would pass for a commit if
+// power went while they were written.
+type Use struct {
+	id   uint64
+	seed uint32
+}
+
+// UseOf returns the use of a file as segment id of a store.
+func UseOf(store StoreID, id uint64) Use {
+	var b [len(store) + 8]byte
+	copy(b[:], store[:])
+	binary.BigEndian.PutUint64(b[len(store):], id)
+	return Use{id, crcOf(b[:])}
+}
+
+// Use returns the use that the header begins.
+func (h Header) Use() Use { return UseOf(h.Store, h.ID) }
+
+func (u Use) crc(parts ...[]byte) uint32 {
+	crc := u.seed
+	for _, b := range parts {
+		crc = crc32.Update(crc, castagnoli, b)
+	}
+	return crc
 }
 
 // Encoder builds one commit in a buffer of its own, which Reset keeps.
 type Encoder struct {
-	buf       []byte
-	start     int // of the commit in buf: a page later when a header leads it
-	pos       int64
-	segmentID uint64
-	frames    uint32
+	buf    []byte
+	start  int // of the commit in buf: a page later when a header leads it
+	pos    int64
+	use    Use
+	frames uint32
 }
 
 // Reset begins a commit that will be written at pos of segment h.ID. When pos
@@ -93,7 +113,7 @@ func (e *Encoder) Reset(h Header, pos int64) {
 		e.buf = h.AppendTo(e.buf)
 	}
 	e.start = len(e.buf)
-	e.pos, e.segmentID, e.frames = pos, h.ID, 0
+	e.pos, e.use, e.frames = pos, h.Use(), 0
 	var zero [CommitHeaderLen]byte
 	e.buf = append(e.buf, zero[:]...)
 }
@@ -130,18 +150,17 @@ func (e *Encoder) Finish(seq uint64, ageMillis, wallMillis int64) []byte {
 	body := e.buf[e.start+CommitHeaderLen:]
 	for len(body) > 0 {
 		n := FrameHeaderLen + int(binary.BigEndian.Uint32(body[8:]))
-		crc := frameCRC(e.segmentID, body[:12], body[FrameHeaderLen:n])
-		binary.BigEndian.PutUint32(body[12:], crc)
+		binary.BigEndian.PutUint32(body[12:], e.use.crc(body[:12], body[FrameHeaderLen:n]))
 		body = body[n:]
 	}
 	CommitHeader{
 		Length:    uint32(len(e.buf) - e.start),
-		SegmentID: e.segmentID,
+		SegmentID: e.use.id,
 		Seq:       seq,
 		AgeMillis: ageMillis,
 		WallMilli: wallMillis,
 		Frames:    e.frames,
-	}.put(e.buf[e.start:])
+	}.put(e.buf[e.start:], e.use)
 	pad := int(PageAlign(int64(len(e.buf)))) - len(e.buf)
 	e.buf = append(e.buf, zeroPage[:pad]...)
 	return e.buf
@@ -149,7 +168,7 @@ func (e *Encoder) Finish(seq uint64, ageMillis, wallMillis int64) []byte {
 
 var zeroPage [PageSize]byte
 
-func (h CommitHeader) put(b []byte) {
+func (h CommitHeader) put(b []byte, u Use) {
 	binary.BigEndian.PutUint32(b[0:], commitMagic)
 	binary.BigEndian.PutUint32(b[4:], h.Length)
 	binary.BigEndian.PutUint64(b[8:], h.SegmentID)
@@ -157,22 +176,22 @@ func (h CommitHeader) put(b []byte) {
 	binary.BigEndian.PutUint64(b[24:], uint64(h.AgeMillis))
 	binary.BigEndian.PutUint64(b[32:], uint64(h.WallMilli))
 	binary.BigEndian.PutUint32(b[40:], h.Frames)
-	binary.BigEndian.PutUint32(b[44:], crcOf(b[:44]))
+	binary.BigEndian.PutUint32(b[44:], u.crc(b[:44]))
 }
 
-// ParseCommitHeader reads a commit header of segment id. ErrNotWritten means
-// that no commit of this use of the segment begins here.
-func ParseCommitHeader(b []byte, id uint64) (CommitHeader, error) {
+// ParseCommitHeader reads a commit header. ErrNotWritten means that no commit of
+// this use of the segment begins here.
+func ParseCommitHeader(b []byte, u Use) (CommitHeader, error) {
 	if len(b) < CommitHeaderLen || binary.BigEndian.Uint32(b) != commitMagic ||
-		binary.BigEndian.Uint64(b[8:]) != id {
+		binary.BigEndian.Uint64(b[8:]) != u.id {
 		return CommitHeader{}, fmt.Errorf("commit header: %w", ErrNotWritten)
 	}
-	if crcOf(b[:44]) != binary.BigEndian.Uint32(b[44:]) {
+	if u.crc(b[:44]) != binary.BigEndian.Uint32(b[44:]) {
 		return CommitHeader{}, fmt.Errorf("commit header: %w", ErrChecksum)
 	}
 	h := CommitHeader{
 		Length:    binary.BigEndian.Uint32(b[4:]),
-		SegmentID: id,
+		SegmentID: u.id,
 		Seq:       binary.BigEndian.Uint64(b[16:]),
 		AgeMillis: int64(binary.BigEndian.Uint64(b[24:])),
 		WallMilli: int64(binary.BigEndian.Uint64(b[32:])),
@@ -184,9 +203,9 @@ func ParseCommitHeader(b []byte, id uint64) (CommitHeader, error) {
 	return h, nil
 }
 
-// ParseFrame reads the frame at the front of b, which lies at pos of segment
-// id, and returns what follows it. The payload is a part of b.
-func ParseFrame(b []byte, id uint64, pos int64) (f Frame, rest []byte, err error) {
+// ParseFrame reads the frame at the front of b, which lies at pos, and returns
+// what follows it. The payload is a part of b.
+func ParseFrame(b []byte, u Use, pos int64) (f Frame, rest []byte, err error) {
 	if len(b) < FrameHeaderLen {
 		return f, nil, fmt.Errorf("frame at %d: %d bytes left, a header has %d", pos, len(b), FrameHeaderLen)
 	}
@@ -195,7 +214,7 @@ func ParseFrame(b []byte, id uint64, pos int64) (f Frame, rest []byte, err error
 		return f, nil, fmt.Errorf("frame at %d: length is %d, %d bytes left", pos, n, len(b)-FrameHeaderLen)
 	}
 	payload := b[FrameHeaderLen : FrameHeaderLen+n]
-	if frameCRC(id, b[:12], payload) != binary.BigEndian.Uint32(b[12:]) {
+	if u.crc(b[:12], payload) != binary.BigEndian.Uint32(b[12:]) {
 		return f, nil, fmt.Errorf("frame at %d: %w", pos, ErrChecksum)
 	}
 	f = Frame{Type: FrameType(b[0]), Partition: binary.BigEndian.Uint32(b[4:]), Payload: payload, Pos: pos}

@@ -15,9 +15,10 @@
 //	commit header │ frame header │ payload │ frame header │ payload │ … zeros to the page's end
 //
 // Segments are recycled: when all in them has expired they are written again
-// from the front, under a new and higher segment ID. That ID is in the header,
-// in every commit header, and seeds every frame's checksum, so nothing that an
-// earlier use left behind can pass for part of this one.
+// from the front, under a new and higher segment ID. That ID is in the header
+// and in every commit header, and with the store's ID it seeds their checksums
+// and the frames' (Use), so nothing that an earlier use left behind, and nothing
+// a device puts into a payload, can pass for part of this one.
 //
 // All integers are big-endian. Byte tables, crash states and what is assumed
 // of a disk stand in segstore/README.md.

@@ -44,7 +44,7 @@ func (d *Damage) Unwrap() error { return d.Cause }
 // is found, what is missing had been confirmed. damaged is then called, and
 // the scan goes on behind the gap.
 func Scan(r io.ReaderAt, h Header, seqEnd uint64, fn func(Commit) error, damaged func(*Damage)) (end int64, err error) {
-	s := scanner{r: r, h: h, limit: int64(h.SizeBytes)}
+	s := scanner{r: r, use: h.Use(), limit: int64(h.SizeBytes)}
 	pos, seq := int64(PageSize), h.FirstSeq
 	for seqEnd == 0 || seq < seqEnd {
 		c, err := s.read(pos, seq)
@@ -83,7 +83,7 @@ func isIO(err error) bool {
 
 type scanner struct {
 	r     io.ReaderAt
-	h     Header
+	use   Use
 	limit int64
 	buf   []byte
 	// ahead holds bytes read before they were asked for: a scan is one
@@ -130,7 +130,7 @@ func (s *scanner) read(pos int64, seq uint64) (Commit, error) {
 	if err != nil {
 		return Commit{}, err
 	}
-	h, err := ParseCommitHeader(b, s.h.ID)
+	h, err := ParseCommitHeader(b, s.use)
 	if err != nil {
 		return Commit{}, err
 	}
@@ -145,7 +145,7 @@ func (s *scanner) read(pos int64, seq uint64) (Commit, error) {
 	for len(rest) > 0 {
 		before := len(rest)
 		var f Frame
-		if f, rest, err = ParseFrame(rest, s.h.ID, at); err != nil {
+		if f, rest, err = ParseFrame(rest, s.use, at); err != nil {
 			return Commit{}, err
 		}
 		at += int64(before - len(rest))
@@ -165,7 +165,7 @@ func (s *scanner) findAfter(pos int64, seq uint64) (Commit, bool, error) {
 		if err != nil {
 			return Commit{}, false, err
 		}
-		h, err := ParseCommitHeader(b, s.h.ID)
+		h, err := ParseCommitHeader(b, s.use)
 		if err != nil || h.Seq <= seq {
 			continue
 		}

@@ -98,9 +98,30 @@ func TestRecycled(t *testing.T) {
 	if seqs, damage, end := scan(t, image, h, 0); len(seqs) != 1 || damage != nil || end != 2*PageSize {
 		t.Errorf("commits %v, damage %v, end %d; want one commit, none, %d", seqs, damage, end, 2*PageSize)
 	}
-	_, _, err := ParseFrame(image[2*PageSize+CommitHeaderLen:3*PageSize], h.ID, 2*PageSize+CommitHeaderLen)
+	_, _, err := ParseFrame(image[2*PageSize+CommitHeaderLen:3*PageSize], h.Use(), 2*PageSize+CommitHeaderLen)
 	if err == nil {
 		t.Error("a frame of an earlier use passed for one of this")
+	}
+}
+
+// TestForgedCommit: a device knows this format, guesses the segment's ID and
+// puts a whole commit into its payload where a page begins. If power tears the
+// commit that carries it, the forgery must not be found.
+func TestForgedCommit(t *testing.T) {
+	h := testHeader(7, 100)
+	forger := h
+	forger.Store = StoreID{} // all that it can't know
+	forged := make([]byte, testSize)
+	build(forger, forged, 10, 10, 10)
+	image := make([]byte, testSize)
+	at := build(h, image, 10, 3*PageSize)
+	copy(image[at[1]+PageSize:], forged[3*PageSize:4*PageSize]) // its third commit, with number 102
+	if seqs, damage, _ := scan(t, image, h, 0); len(seqs) != 1 || damage != nil {
+		t.Errorf("commits %v, damage %v; want the first alone", seqs, damage)
+	}
+	// The test of the test: whoever knew the store ID would get through.
+	if seqs, _, _ := scan(t, image, forger, 0); len(seqs) != 1 || seqs[0] != 102 {
+		t.Errorf("its own store finds %v in it, want the forgery: it is not whole", seqs)
 	}
 }
 
@@ -234,9 +255,9 @@ func FuzzFrame(f *testing.F) {
 	build(testHeader(7, 100), image, 10)
 	f.Add(image[PageSize+CommitHeaderLen:2*PageSize], uint64(7))
 	f.Fuzz(func(t *testing.T, b []byte, id uint64) {
-		ParseCommitHeader(b, id)
+		ParseCommitHeader(b, Use{id: id})
 		ParseHeader(b)
-		if fr, rest, err := ParseFrame(b, id, 0); err == nil && FrameHeaderLen+len(fr.Payload)+len(rest) != len(b) {
+		if fr, rest, err := ParseFrame(b, Use{id: id}, 0); err == nil && FrameHeaderLen+len(fr.Payload)+len(rest) != len(b) {
 			t.Fatal("frame and rest are not the input")
 		}
 	})
