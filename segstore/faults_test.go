@@ -258,3 +258,59 @@ func TestRottenBatchIsNamed(t *testing.T) {
 		t.Errorf("%d records read, want the other 78", values)
 	}
 }
+
+// TestLostSnapshot: flash loses the first commit of the newest segment, and with
+// it the snapshot. The segment before has one; nothing else may be lost for it.
+func TestLostSnapshot(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), SegmentBytes: SegmentBytesMin}
+	s := openStore(t, cfg)
+	if err := s.PutStream(testStream("a", 3)); err != nil {
+		t.Fatal(err)
+	}
+	quiet := s.Log(metadata.PartitionID{Stream: "a", Partition: 2})
+	if err := put(s, quiet, t, "long ago"); err != nil {
+		t.Fatal(err)
+	}
+	const records = 50
+	for i := range records {
+		if err := put(s, s.Log(metadata.PartitionID{Stream: "a", Partition: int32(i % 2)}), t, fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	newest := s.lanes[1].active
+	if newest.id < 3 || newest.firstSeq+3 > s.lanes[1].seq {
+		t.Fatalf("segment %d began with commit %d of %d: the test needs some behind its first", newest.id, newest.firstSeq, s.lanes[1].seq-1)
+	}
+	s.Close()
+	flipBit(t, s.pool.path(newest.slot), 4096+60)
+	s = openStore(t, cfg)
+	defer s.Close()
+	if d, _ := s.Damage(); len(d) == 0 {
+		t.Error("the lost commit is not reported")
+	}
+	if got := readValues(t, s.Log(quiet.id), 0); fmt.Sprint(got) != "[long ago]" {
+		t.Errorf("the quiet partition holds %v", got)
+	}
+	read, lost := 0, int64(0)
+	for p := range int32(2) {
+		g := s.Log(metadata.PartitionID{Stream: "a", Partition: p})
+		if g.EndOffset() != records/2 {
+			t.Errorf("partition %d ends at %d, want %d", p, g.EndOffset(), records/2)
+		}
+		for offset := int64(0); offset < g.EndOffset(); {
+			buf, err := g.Read(offset, nil, 1<<10)
+			if c := (*CorruptError)(nil); errors.As(err, &c) {
+				lost += c.LastOffset - c.FirstOffset + 1
+				offset = c.LastOffset + 1
+				continue
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			n := int64(len(decode(t, buf)))
+			read, offset = read+int(n), offset+n
+		}
+	}
+	if lost != 1 || read != records-1 {
+		t.Errorf("%d records read and %d named as lost, want %d and 1", read, lost, records-1)
+	}
+}

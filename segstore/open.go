@@ -260,14 +260,14 @@ func (s *Store) recoverLanes(byLane [][]found, taken map[uint32]found) error {
 		if last[i], err = l.replayLast(byLane[i]); err != nil {
 			return fmt.Errorf("lane %s: %w", l.name(), err)
 		}
-		if last[i] != nil && (newest == nil || last[i].found.id > newest.found.id) {
+		if last[i] != nil && (newest == nil || last[i].snapshotID > newest.snapshotID) {
 			newest = last[i]
 		}
 	}
 	if newest == nil {
 		return nil
 	}
-	live, err := s.liveAt(newest, taken)
+	expired, err := s.expiredBefore(newest, taken)
 	if err != nil {
 		return err
 	}
@@ -275,7 +275,7 @@ func (s *Store) recoverLanes(byLane [][]found, taken map[uint32]found) error {
 		if last[i] == nil {
 			continue
 		}
-		if err := l.adopt(byLane[i], last[i], live); err != nil {
+		if err := l.adopt(byLane[i], last[i], expired); err != nil {
 			return fmt.Errorf("lane %s: %w", l.name(), err)
 		}
 	}
@@ -361,14 +361,14 @@ func (s *Store) lookAt(f *found) error {
 // it. There is one for each partition of each segment, for as long as opening
 // takes.
 type holding struct {
-	ref                      uint32
-	base, bytes, truncatedTo int64
+	ref                            uint32
+	base, next, bytes, truncatedTo int64
 }
 
 func summarize(x segment.Index) []holding {
 	out := make([]holding, 0, len(x))
 	for ref, e := range x {
-		out = append(out, holding{ref, e.Base, e.Bytes, e.TruncatedTo})
+		out = append(out, holding{ref, e.Base, e.Next, e.Bytes, e.TruncatedTo})
 	}
 	return out
 }

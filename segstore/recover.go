@@ -17,33 +17,81 @@ import (
 func (l *lane) replayLast(segs []found) (*replay, error) {
 	l.seq = 1
 	for i := len(segs) - 1; i >= 0; i-- {
-		r := &replay{lane: l, at: i, found: segs[i], index: segment.Index{}}
-		err := l.withSegment(segs[i], func(f vfs.File, h segment.Header) (err error) {
-			r.end, err = segment.Scan(f, h, 0, r.commit, func(d *segment.Damage) { l.store.reportDamage(l, d) })
-			l.header = h
-			return err
-		})
-		l.store.opened.Scanned++
+		r, err := l.replay(segs, i)
 		switch {
 		case err != nil:
 			return nil, err
-		case r.commits > 0:
-			l.seq = r.lastSeq + 1
-			l.store.ageBase = max(l.store.ageBase, r.age)
-			return r, nil
-		case segs[i].sealed:
-			return nil, fmt.Errorf("segment %d in %s is sealed, but none of its commits can be read", segs[i].id, slotName(segs[i].slot))
+		case r.commits == 0 && !segs[i].sealed:
+			l.store.recycle(segs[i])
+			continue
+		case r.snapshot == nil:
+			if r, err = l.replayFrom(segs, i); err != nil {
+				return nil, err
+			}
 		}
-		l.store.recycle(segs[i])
+		l.seq = max(r.lastSeq, r.found.last) + 1
+		l.store.ageBase = max(l.store.ageBase, r.age, r.found.age)
+		return r, nil
 	}
 	return nil, nil
 }
 
-// liveAt returns the IDs of the segments that were live when the newest segment
-// was begun and have not expired since, and reports those that can't be read.
-func (s *Store) liveAt(newest *replay, taken map[uint32]found) (map[uint64]bool, error) {
-	live := map[uint64]bool{newest.found.id: true}
-	for _, seg := range newest.live {
+// replayFrom replays up to segment last although flash lost the snapshot it
+// begins with: from the newest segment before it that has one.
+func (l *lane) replayFrom(segs []found, last int) (*replay, error) {
+	for i := last - 1; i >= 0; i-- {
+		r, err := l.replay(segs, i)
+		if err != nil {
+			return nil, err
+		}
+		if r.snapshot == nil {
+			continue
+		}
+		snapshot, id := r.snapshot, r.snapshotID
+		for i++; i <= last; i++ {
+			if r, err = l.replay(segs, i); err != nil {
+				return nil, err
+			}
+		}
+		r.snapshot, r.snapshotID = snapshot, id
+		return r, nil
+	}
+	return nil, fmt.Errorf("no segment begins with a snapshot that can be read; the newest is segment %d in %s: keep the folder, and start with another one",
+		segs[last].id, slotName(segs[last].slot))
+}
+
+// replay applies the frames of one segment; of a sealed one also what its
+// footer says of where logs end, should flash have lost its last commits.
+func (l *lane) replay(segs []found, i int) (*replay, error) {
+	l.store.opened.Scanned++
+	r := &replay{lane: l, at: i, found: segs[i], index: segment.Index{}}
+	err := l.withSegment(segs[i], func(f vfs.File, h segment.Header) (err error) {
+		seqEnd := uint64(0)
+		if segs[i].sealed {
+			seqEnd = segs[i].last + 1
+		}
+		r.end, err = segment.Scan(f, h, seqEnd, r.commit, func(d *segment.Damage) { l.store.reportDamage(l, d) })
+		l.header = h
+		return err
+	})
+	if segs[i].sealed && r.lastSeq != segs[i].last {
+		l.store.reportDamage(l, &segment.Damage{SegmentID: segs[i].id, From: r.end, To: segs[i].size,
+			FirstSeq: max(r.lastSeq+1, segs[i].first), LastSeq: segs[i].last, Cause: errors.New("commits that its footer counts can't be read")})
+	}
+	for _, h := range segs[i].holds {
+		if g := l.store.refs[h.ref]; g != nil && h.bytes > 0 {
+			g.end = max(g.end, h.next)
+		}
+	}
+	return r, err
+}
+
+// expiredBefore says which segments had expired when the newest snapshot was taken, or
+// have since; live ones that can't be read are reported. A segment begun after
+// the snapshot is live, whatever it says.
+func (s *Store) expiredBefore(newest *replay, taken map[uint32]found) (func(id uint64) bool, error) {
+	live := map[uint64]bool{newest.snapshotID: true}
+	for _, seg := range newest.snapshot.Live {
 		live[seg.ID] = true
 	}
 	if err := s.meta.Each(bucketStore, func(key string, v []byte) error {
@@ -57,7 +105,7 @@ func (s *Store) liveAt(newest *replay, taken map[uint32]found) (map[uint64]bool,
 	}); err != nil {
 		return nil, err
 	}
-	for _, seg := range newest.live {
+	for _, seg := range newest.snapshot.Live {
 		if now := taken[seg.Slot]; live[seg.ID] && !seg.Begun && now.id < seg.ID {
 			cause := now.damaged
 			if cause == nil {
@@ -66,7 +114,7 @@ func (s *Store) liveAt(newest *replay, taken map[uint32]found) (map[uint64]bool,
 			s.reportDamage(newest.lane, &segment.Damage{SegmentID: seg.ID, To: s.cfg.SegmentBytes, Cause: cause})
 		}
 	}
-	return live, nil
+	return func(id uint64) bool { return id <= newest.snapshotID && !live[id] }, nil
 }
 
 // keyFreed holds the IDs of segments that expired and are in no snapshot's
@@ -74,10 +122,10 @@ func (s *Store) liveAt(newest *replay, taken map[uint32]found) (map[uint64]bool,
 const keyFreed = "freed"
 
 // adopt takes in the lane's live segments, and goes on where the last ends.
-func (l *lane) adopt(segs []found, last *replay, live map[uint64]bool) error {
+func (l *lane) adopt(segs []found, last *replay, expired func(uint64) bool) error {
 	older := segs[:last.at]
 	for i, f := range older {
-		if !live[f.id] {
+		if expired(f.id) {
 			l.store.recycle(f)
 			continue
 		}
@@ -86,16 +134,16 @@ func (l *lane) adopt(segs []found, last *replay, live map[uint64]bool) error {
 		}
 	}
 	// Batches of the last segment come after the older ones in every log.
-	l.holds = last.index
-	_, l.batches = last.index.Counts()
-	l.apply(last.found.id, summarize(l.holds))
 	seg := l.info(last.found)
-	seg.lastSeq = l.seq - 1
 	l.store.addSegment(seg)
-	l.active = seg
-	if seg.sealed.Load() {
+	if last.found.sealed {
+		l.apply(seg.id, last.found.holds)
 		return nil
 	}
+	l.apply(seg.id, summarize(last.index))
+	seg.lastSeq = l.seq - 1
+	l.active, l.holds = seg, last.index
+	_, l.batches = last.index.Counts()
 	l.pos, l.slot = last.end, seg.slot
 	var err error
 	if l.file, err = l.store.fs.Open(l.store.pool.path(seg.slot)); err != nil {

@@ -19,7 +19,9 @@ type replay struct {
 	age     int64
 	end     int64 // position
 	index   segment.Index
-	live    []snapSegment
+
+	snapshot   *snapshot // the last that was read, and the segment it began
+	snapshotID uint64
 }
 
 func (r *replay) commit(c segment.Commit) error {
@@ -41,7 +43,8 @@ func (r *replay) frame(f segment.Frame) error {
 		if err != nil {
 			return err
 		}
-		return r.snapshot(snap)
+		r.snapshot, r.snapshotID = &snap, r.found.id
+		return r.restore(snap)
 	case segment.FrameState:
 		e, err := parseStateFrame(f.Payload)
 		if err != nil {
@@ -88,7 +91,8 @@ func indexFrame(x segment.Index, f segment.Frame) (end int64, err error) {
 	return h.NextOffset(), nil
 }
 
-func (r *replay) snapshot(snap snapshot) error {
+// restore applies a snapshot.
+func (r *replay) restore(snap snapshot) error {
 	s := r.lane.store
 	for _, e := range snap.State {
 		s.state.load(e)
@@ -109,7 +113,6 @@ func (r *replay) snapshot(snap snapshot) error {
 		}
 		g.start, g.end = p.Start, p.End
 	}
-	r.live = snap.Live
 	return nil
 }
 
