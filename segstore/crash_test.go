@@ -246,7 +246,7 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 	}
 	for n := int64(0); n < total; n += step {
 		for i, tear := range tears {
-			if os.Getenv("CISTERN_LONG") == "" && (n+int64(i))%3 != 0 {
+			if os.Getenv("CISTERN_THOROUGH") == "" && (n+int64(i))%3 != 0 {
 				continue // a third of all; CI runs all
 			}
 			p, meta, m := vfs.NewPowerCut(), newMemMeta(), &model{}
