@@ -259,6 +259,36 @@ func TestRottenBatchIsNamed(t *testing.T) {
 	}
 }
 
+// TestLostHeader: flash loses the header page of a segment, the newest or an
+// older one that lost its footer too. Its first commit tells the same.
+func TestLostHeader(t *testing.T) {
+	for _, newest := range []bool{true, false} {
+		cfg := Config{Dir: t.TempDir(), SegmentBytes: SegmentBytesMin}
+		s := openStore(t, cfg)
+		if err := s.PutStream(testStream("a", 1)); err != nil {
+			t.Fatal(err)
+		}
+		g := s.Log(metadata.PartitionID{Stream: "a"})
+		for i := range 40 {
+			if err := put(s, g, t, fmt.Sprint(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		seg := s.lanes[1].active
+		if !newest {
+			seg = s.segmentFrom(1, 2)
+		}
+		s.Close()
+		flipBit(t, s.pool.path(seg.slot), 30)
+		flipBit(t, s.pool.path(seg.slot), SegmentBytesMin-5)
+		s = openStore(t, cfg)
+		if got := readValues(t, s.Log(g.id), 0); len(got) != 40 || got[39] != "39" {
+			t.Errorf("newest %v: %d records read, want all 40", newest, len(got))
+		}
+		s.Close()
+	}
+}
+
 // TestLostSnapshot: flash loses the first commit of the newest segment, and with
 // it the snapshot. The segment before has one; nothing else may be lost for it.
 func TestLostSnapshot(t *testing.T) {

@@ -342,7 +342,7 @@ func (s *Store) lookAt(f *found) error {
 	if _, err := file.ReadAt(page, 0); err != nil {
 		return err
 	}
-	h, err := segment.ParseHeader(page)
+	h, err := s.header(file, f.size)
 	switch {
 	case errors.Is(err, segment.ErrNotWritten) && allZero(page):
 		f.spare = true

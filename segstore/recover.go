@@ -224,12 +224,48 @@ func (l *lane) withFile(slot uint32, fn func(vfs.File) error) error {
 
 func (l *lane) withSegment(f found, fn func(vfs.File, segment.Header) error) error {
 	return l.withFile(f.slot, func(file vfs.File) error {
-		h, err := readHeader(file, f.size)
+		h, err := l.store.header(file, f.size)
 		if err != nil {
 			return fmt.Errorf("%s: %w", slotName(f.slot), err)
 		}
 		return fn(file, h)
 	})
+}
+
+// header reads the header of a segment. Where flash lost that page, the first
+// commit tells the same: its own header has the numbers, and its snapshot names
+// partitions, which know their lane.
+func (s *Store) header(f vfs.File, size int64) (segment.Header, error) {
+	h, err := readHeader(f, size)
+	if !errors.Is(err, segment.ErrChecksum) && !errors.Is(err, segment.ErrNotWritten) {
+		return h, err
+	}
+	first := make([]byte, segment.CommitHeaderLen)
+	if _, err := f.ReadAt(first, segment.PageSize); err != nil {
+		return h, err
+	}
+	id, seq := segment.PeekCommit(first)
+	guess := segment.Header{Store: s.id, ID: id, FirstSeq: seq, SizeBytes: uint32(size)}
+	found := false
+	_, scanErr := segment.Scan(f, guess, seq+1, func(c segment.Commit) error {
+		for _, fr := range c.Frames {
+			if fr.Type != segment.FrameSnapshot {
+				continue
+			}
+			snap, err := parseSnapshot(fr.Payload)
+			if err != nil || len(snap.Partitions) == 0 {
+				return err
+			}
+			if g := s.logByRef(snap.Partitions[0].Ref); g != nil {
+				guess.Lane, found = g.lane.index, true
+			}
+		}
+		return nil
+	}, func(*segment.Damage) {})
+	if scanErr != nil || !found {
+		return h, err
+	}
+	return guess, nil
 }
 
 func readHeader(f vfs.File, size int64) (segment.Header, error) {
@@ -272,7 +308,7 @@ func (s *Store) scanIndex(slot uint32, size int64, seqEnd uint64, damaged func(*
 		return nil, t, err
 	}
 	defer f.Close()
-	h, err := readHeader(f, size)
+	h, err := s.header(f, size)
 	if err != nil {
 		return nil, t, err
 	}

@@ -203,6 +203,12 @@ func ParseCommitHeader(b []byte, u Use) (CommitHeader, error) {
 	return h, nil
 }
 
+// PeekCommit returns the segment ID and sequence number that stand where a
+// commit header has them. Nothing is checked: they are a guess to try.
+func PeekCommit(b []byte) (segmentID, seq uint64) {
+	return binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint64(b[16:])
+}
+
 // ParseFrame reads the frame at the front of b, which lies at pos, and returns
 // what follows it. The payload is a part of b.
 func ParseFrame(b []byte, u Use, pos int64) (f Frame, rest []byte, err error) {
