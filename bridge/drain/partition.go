@@ -146,6 +146,10 @@ func (p *partition) weigh(err error) time.Duration {
 		p.say(StateStopped, err.Error())
 		return DeniedRetry
 	default:
+		// Answers may be lost. A broker that was killed may have stored what it
+		// never answered, and not every one remembers the sequence then: look
+		// before sending anything again, rather than rely on it.
+		p.how.Relocate = p.how.Relocate || p.cursor.InDoubt
 		p.say(StateRetrying, errorText(err))
 		return p.backoff.Next()
 	}

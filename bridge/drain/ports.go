@@ -69,7 +69,8 @@ type Opening struct {
 	// First: this process does not know yet what became of the last one's
 	// batches. Look, if that is cheap or Cursor.InDoubt is set.
 	First bool
-	// Relocate: the position was contradicted, or the silence was long. Look.
+	// Relocate: answers may be lost, the position was contradicted, or the
+	// silence was long. Look.
 	Relocate bool
 	// Contradicted: upstream refused our sequence number. If looking explains
 	// nothing, and the producer id may have expired, take a new incarnation.

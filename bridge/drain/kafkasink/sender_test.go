@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"cistern/bridge/kafka"
 )
 
@@ -58,5 +60,31 @@ func TestCancel(t *testing.T) {
 	s.cancel(mine)
 	if told != 2 || len(s.queue) != 1 || s.queue[0].lane != other {
 		t.Errorf("%d were told, %d are left", told, len(s.queue))
+	}
+}
+
+// TestSettle: what an answer means for the cursor. A duplicate is upstream; only
+// where is not told.
+func TestSettle(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		answer   kafka.Produced
+		upstream int64
+		ok       bool
+	}{
+		{"appended", kafka.Produced{BaseOffset: 70}, 80, true},
+		{"appended, place not told", kafka.Produced{BaseOffset: -1}, -1, true},
+		{"a duplicate", kafka.Produced{BaseOffset: -1, Err: kerr.DuplicateSequenceNumber}, -1, true},
+		{"refused", kafka.Produced{BaseOffset: -1, Err: kerr.MessageTooLarge}, -1, false},
+	} {
+		called := 0
+		p := &parcel{count: 10, done: func(upstream int64, err error) {
+			if called++; upstream != c.upstream || (err == nil) != c.ok {
+				t.Errorf("%s: settled as %d, %v", c.name, upstream, err)
+			}
+		}}
+		if p.settle(c.answer); called != 1 {
+			t.Errorf("%s: told %d times", c.name, called)
+		}
 	}
 }
