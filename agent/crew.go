@@ -36,9 +36,10 @@ func (c *crew) start(name string, run func(context.Context) error) {
 	p := &part{name: name, cancel: cancel, done: make(chan struct{})}
 	c.parts = append(c.parts, p)
 	go func() {
-		defer close(p.done)
 		p.err = run(ctx)
-		if ctx.Err() != nil {
+		asked := ctx.Err() != nil
+		close(p.done) // before anybody hears of a failure: stop must know it, too
+		if asked {
 			return
 		}
 		err := p.err
