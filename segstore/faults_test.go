@@ -3,6 +3,7 @@ package segstore
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -342,5 +343,53 @@ func TestLostSnapshot(t *testing.T) {
 	}
 	if lost != 1 || read != records-1 {
 		t.Errorf("%d records read and %d named as lost, want %d and 1", read, lost, records-1)
+	}
+}
+
+// TestBatchesOfNobody: a segment holds batches of a partition that neither the
+// metadata file nor a snapshot knows. They are kept, whatever needs room.
+func TestBatchesOfNobody(t *testing.T) {
+	s, _, _, g := faultyStore(t)
+	for i := range 20 {
+		if err := put(s, g, t, fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.SetDrained(20)
+	seg := s.segmentFrom(1, 0)
+	s.mu.Lock()
+	delete(s.refs, g.ref)
+	s.mu.Unlock()
+	if s.free(seg, drainedBelow) {
+		t.Error("a segment of unknown batches was recycled")
+	}
+	s.mu.Lock()
+	s.refs[g.ref] = g
+	s.mu.Unlock()
+	if !s.free(seg, drainedBelow) {
+		t.Error("the same segment, drained and known, was not")
+	}
+}
+
+func TestPartitionsAreLimited(t *testing.T) {
+	s, _, _, _ := faultyStore(t)
+	for i := range PartitionsMax / metadata.PartitionsMax {
+		err := s.PutStream(testStream(fmt.Sprint("s", i), metadata.PartitionsMax))
+		if last := i == PartitionsMax/metadata.PartitionsMax-1; (err != nil) != last { // stream a has one already
+			t.Fatalf("stream %d: %v", i, err)
+		}
+	}
+}
+
+// TestStateLimits: a fact beyond the limits is refused, and what was known stays.
+func TestStateLimits(t *testing.T) {
+	s, _, _, _ := faultyStore(t)
+	s.State().Put("k", []byte("v"))
+	s.State().Put("k", make([]byte, StateValueMax+1))
+	if got := string(s.State().Get("k")); got != "v" {
+		t.Errorf("k is %.10q, want v", got)
+	}
+	if err := s.State().PutSync(strings.Repeat("k", StateKeyMax+1), nil); !errors.Is(err, errStateLimits) {
+		t.Errorf("a long key: %v, want errStateLimits", err)
 	}
 }

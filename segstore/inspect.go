@@ -184,7 +184,7 @@ func (n *Inspector) Check(progress func(done, of int)) (CheckReport, error) {
 		return CheckReport{}, ErrInUse
 	}
 	c := checker{report: CheckReport{Partitions: map[string]PartitionReport{}}, names: map[uint32]metadata.PartitionID{},
-		parts: map[uint32]*PartitionReport{}, starts: newState(nil)}
+		parts: map[uint32]*PartitionReport{}, starts: newState(nil, n.store.log)}
 	for i, f := range n.slots {
 		switch {
 		case f.damaged != nil:

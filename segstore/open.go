@@ -61,7 +61,7 @@ func Open(cfg Config) (*Store, error) {
 		s.abandon()
 		return nil, fmt.Errorf("open store %s: %w", cfg.Dir, err)
 	}
-	s.opened.Segments, s.opened.Took = len(s.segments), time.Since(began)
+	s.opened.Segments, s.opened.Damaged, s.opened.Took = len(s.segments), int(s.stats.damaged.Load()), time.Since(began)
 	for _, l := range s.lanes {
 		go l.run()
 	}
@@ -86,7 +86,7 @@ func (s *Store) open() error {
 	if s.meta, err = s.cfg.Meta(filepath.Join(s.cfg.Dir, metaFile)); err != nil {
 		return err
 	}
-	s.state = newState(s.meta)
+	s.state = newState(s.meta, s.log)
 	if err := errors.Join(s.loadIdentity(), s.loadStreams(), s.loadEpochs(), s.state.loadMeta()); err != nil {
 		return err
 	}

@@ -351,7 +351,6 @@ func (s *Store) loadIndex(seg *segmentInfo) (segment.Index, error) {
 
 // reportDamage says aloud, and for ever, that flash lost confirmed commits.
 func (s *Store) reportDamage(l *lane, d *segment.Damage) {
-	s.opened.Damaged++
 	s.stats.damaged.Add(1)
 	s.log.Error("flash lost confirmed commits", "lane", l.name(), "segment", d.SegmentID, "from", d.From, "to", d.To,
 		"firstCommit", d.FirstSeq, "lastCommit", d.LastSeq, "cause", d.Cause)

@@ -166,6 +166,9 @@ func (s *Store) free(seg *segmentInfo, may func(*Log, metadata.StreamConfig, int
 	}
 	for ref, e := range x {
 		g := s.logByRef(ref)
+		if g == nil {
+			return false // nobody knows whose batches these are: opening has said so
+		}
 		c, _ := s.Stream(g.id.Stream)
 		if e.Bytes > 0 && e.Next > g.StartOffset() && !may(g, c, e.Next) {
 			return false

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sort"
 	"sync"
 
@@ -27,6 +28,7 @@ const (
 // one with the highest version counts.
 type State struct {
 	meta Meta
+	log  *slog.Logger
 
 	mu      sync.Mutex
 	entries map[string]stateEntry
@@ -41,8 +43,8 @@ type stateEntry struct {
 	Value    []byte
 }
 
-func newState(meta Meta) *State {
-	return &State{meta: meta, entries: map[string]stateEntry{}, dirty: map[string]struct{}{}}
+func newState(meta Meta, log *slog.Logger) *State {
+	return &State{meta: meta, log: log, entries: map[string]stateEntry{}, dirty: map[string]struct{}{}}
 }
 
 // Get returns the value of key, nil when there is none. Do not change it.
@@ -52,13 +54,16 @@ func (s *State) Get(key string) []byte {
 	return s.entries[key].Value
 }
 
-// Put sets key; it is durable with one of the next commits, or at Close.
+// Put sets key; it is durable with one of the next commits, or at Close. A fact
+// beyond the limits is not kept, and that is said in the log.
 func (s *State) Put(key string, value []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.set(key, value) == nil {
-		s.dirty[key] = struct{}{}
+	if err := s.set(key, value); err != nil {
+		s.log.Error("not kept", "error", err)
+		return
 	}
+	s.dirty[key] = struct{}{}
 }
 
 // PutSync sets key and returns when it is durable. After an error Get returns

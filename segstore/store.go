@@ -22,7 +22,8 @@ const (
 	SegmentBytesDefault = 4 << 20
 	SegmentBytesMin     = 64 << 10
 	SegmentBytesMax     = 64 << 20
-	SpareSegments       = 2 // kept ready, so that a roll never waits for zeroing
+	PartitionsMax       = 4096 // of all streams: each has its small facts in every snapshot
+	SpareSegments       = 2    // kept ready, so that a roll never waits for zeroing
 	maxBytesShare       = 0.8
 )
 

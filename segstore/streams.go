@@ -45,6 +45,9 @@ func (s *Store) PutStream(c metadata.StreamConfig) error {
 		rec.Refs = append(rec.Refs, next)
 		next++
 	}
+	if total := len(s.logs) + int(c.Partitions-old.Partitions); total > PartitionsMax {
+		return fmt.Errorf("stream %q: all streams together would have %d partitions, at most %d are allowed", c.Name, total, PartitionsMax)
+	}
 	b, err := msgpack.Marshal(rec)
 	if err != nil {
 		return fmt.Errorf("stream %q: %w", c.Name, err)
