@@ -110,6 +110,23 @@ type StreamConfig struct {
 	RetentionBytes int64
 	DropUndrained  bool
 	WhenFull       WhenFull
+
+	// Of a site of several gateways. Replicas 0 is DefaultReplicas as far as
+	// there are gateways; MinInsync 0 is what DefaultMinInsync says. MinInsync
+	// is what a confirmation is worth: the gateways that have it on flash.
+	Replicas  int
+	MinInsync int
+}
+
+// DefaultReplicas is how many copies a stream has unless it says otherwise.
+const DefaultReplicas = 3
+
+// DefaultMinInsync returns 2 for three replicas or more, else 1.
+func DefaultMinInsync(replicas int) int {
+	if replicas >= 3 {
+		return 2
+	}
+	return 1
 }
 
 // DefaultStreamConfig returns the configuration of a stream about which
@@ -150,6 +167,10 @@ func (c StreamConfig) Validate() error {
 		return fmt.Errorf("stream %q: retention is %s, it can't be negative", c.Name, c.RetentionTime)
 	case c.RetentionBytes < 0:
 		return fmt.Errorf("stream %q: retention_bytes is %d, it can't be negative", c.Name, c.RetentionBytes)
+	case c.Replicas < 0 || c.Replicas > ReplicasMax:
+		return fmt.Errorf("stream %q: replicas is %d, allowed are 0 (the site's default) to %d", c.Name, c.Replicas, ReplicasMax)
+	case c.MinInsync < 0 || c.MinInsync > ReplicasMax || c.Replicas > 0 && c.MinInsync > c.Replicas:
+		return fmt.Errorf("stream %q: min_insync is %d, allowed are 0 (the default) to the number of replicas", c.Name, c.MinInsync)
 	}
 	return nil
 }
