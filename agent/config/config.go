@@ -10,6 +10,7 @@ import (
 // returns it for somebody who decided nothing.
 type Config struct {
 	Gateway Gateway
+	Site    Site
 	Storage Storage
 	Streams []metadata.StreamConfig
 	MQTT    MQTT
@@ -144,6 +145,7 @@ const (
 func Default() Config {
 	c := Config{
 		Gateway: Gateway{Site: siteDefault, Data: dataDefault, MemoryLimit: memoryLimitDefault},
+		Site:    defaultSite(),
 		Storage: Storage{SegmentBytes: segmentBytesDefault, DailyWriteBudget: writeBudgetDefault},
 		MQTT: MQTT{
 			ConnectionsMax: 1000,

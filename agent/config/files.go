@@ -16,7 +16,7 @@ type namedFile struct {
 
 // files lists every file c names, so that one loop resolves and one checks.
 func (c *Config) files() []namedFile {
-	all := []namedFile{{&c.MQTT.PasswordFile, "mqtt.password_file", true}}
+	all := []namedFile{{&c.Site.KeyFile, "site.key_file", true}, {&c.MQTT.PasswordFile, "mqtt.password_file", true}}
 	for i := range c.MQTT.Sources {
 		s, key := &c.MQTT.Sources[i], fmt.Sprintf("mqtt.source[%d]", i)
 		all = append(all, namedFile{&s.PasswordFile, key + ".password_file", true})

@@ -134,9 +134,6 @@ func checkSource(t *table, s *Source) {
 	default:
 		s.TLS.Enabled = u.Scheme == "mqtts"
 	}
-	if s.ClientID == "" {
-		t.doc.fail(t.path, "the broker keeps messages for this name while the gateway is away", "a source needs a fixed client_id")
-	}
 	if len(s.Topics) == 0 {
 		t.doc.fail(t.path, "topics = [\"#\"] takes every topic", "a source needs topics")
 	}
@@ -150,5 +147,26 @@ func checkSource(t *table, s *Source) {
 	}
 	if s.PasswordFile != "" && s.User == "" {
 		t.fail("password_file", "", "needs a user as well")
+	}
+}
+
+// checkSources gives the sources of a site their client_id: the same on every
+// gateway, so that whichever reads the broker next is given the session of the
+// last. Two sessions of one name at one broker would end each other for ever.
+func checkSources(doc *document, c *Config) {
+	seen := map[[2]string]bool{}
+	for i := range c.MQTT.Sources {
+		s, path := &c.MQTT.Sources[i], fmt.Sprintf("mqtt.source[%d]", i)
+		if s.ClientID == "" && c.InSite() {
+			s.ClientID = "cistern-" + c.Gateway.Site
+		}
+		session := [2]string{s.URL, s.ClientID}
+		switch {
+		case s.ClientID == "":
+			doc.fail(path, "the broker keeps messages for this name while the gateway is away", "a source needs a fixed client_id")
+		case seen[session]:
+			doc.fail(path+".client_id", "", "%q reads %s already; a broker ends the older of two connections of one client_id", s.ClientID, s.URL)
+		}
+		seen[session] = true
 	}
 }

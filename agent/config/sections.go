@@ -1,6 +1,8 @@
 package config
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"cistern/gossip/metadata"
@@ -12,13 +14,16 @@ import (
 // defaults. What can be said only about the whole comes last.
 func readConfig(root *table, c *Config) {
 	readGateway(root.table("gateway"), &c.Gateway)
+	readSite(root.table("site"), &c.Site)
 	readStorage(root.table("storage"), &c.Storage)
 	readStreams(root, c)
 	readMQTT(root.table("mqtt"), &c.MQTT)
 	readUplink(root.table("uplink"), &c.Uplink)
 	readStatus(root.table("status"), &c.Status)
 	readLog(root.table("log"), &c.Log)
+	checkMember(root.doc, c)
 	checkRoutes(root.doc, c)
+	checkSources(root.doc, c)
 	c.fill()
 }
 
@@ -92,11 +97,26 @@ func readStream(t *table, s *metadata.StreamConfig) {
 	t.size("retention_bytes", &s.RetentionBytes, 0, 1<<50)
 	t.flag("drop_undrained", &s.DropUndrained)
 	t.whenFull("when_full", &s.WhenFull)
+	t.integer("replicas", &s.Replicas, 0, metadata.ReplicasMax)
+	t.integer("min_insync", &s.MinInsync, 0, metadata.ReplicasMax)
+	if s.Replicas > 0 && s.MinInsync > s.Replicas {
+		t.fail("min_insync", "", "is %d; of %d replicas no more can be in sync", s.MinInsync, s.Replicas)
+	}
 	if !t.has("name") {
 		t.doc.fail(t.path, "add name = \"...\"", "a stream needs a name")
-	} else if err := metadata.ValidateStreamName(s.Name); err != nil {
+	} else if err := checkStreamName(s.Name); err != nil {
 		t.fail("name", "", "%s", err)
 	}
+}
+
+func checkStreamName(name string) error {
+	switch {
+	case strings.HasPrefix(name, metadata.ReservedPrefix):
+		return fmt.Errorf("is %q; names that begin with %s are the gateway's own", name, metadata.ReservedPrefix)
+	case len(name) > metadata.DeclaredNameMax:
+		return fmt.Errorf("has %d characters; at most %d are allowed", len(name), metadata.DeclaredNameMax)
+	}
+	return metadata.ValidateStreamName(name)
 }
 
 func readUplink(t *table, u *Uplink) {

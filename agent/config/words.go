@@ -56,6 +56,16 @@ func (t *table) window(key string, dst *time.Duration) {
 	t.duration(key, dst, 0, time.Minute)
 }
 
+// durationOrAuto takes a time span in [low, high]; "auto" and "" are 0.
+func (t *table) durationOrAuto(key string, dst *time.Duration, low, high time.Duration) {
+	if v := t.values[key]; v == "auto" || v == "" {
+		t.known = append(t.known, key)
+		*dst = 0
+		return
+	}
+	t.duration(key, dst, low, high)
+}
+
 // inlineSecret refuses a secret that stands in the file itself.
 func (t *table) inlineSecret(key string) {
 	if !t.has(key) {
