@@ -36,6 +36,9 @@ type Member struct {
 	// Incarnation is the site's count of them: it rises with every start,
 	// whatever card is in. Orders and requests that name an older one are void.
 	Incarnation uint64
+	// Unclean: it registered this incarnation as one whose flash had lost what
+	// it had confirmed. So the same registration, repeated, costs nothing more.
+	Unclean bool
 
 	Fenced   bool  // leads nothing and is in no ISR
 	Draining bool  // leads nothing, on an operator's word
@@ -55,6 +58,12 @@ type PartitionState struct {
 	// LastISR is set while ISR is empty: who was in it last. Only they can
 	// lead without losing what was confirmed.
 	LastISR []NodeID
+	// LastLost says that the gateway of LastISR has another card since: what
+	// only it had is gone, and it is the last that one should elect.
+	LastLost bool
+	// Adding are those of Replicas that a reassignment brings in and that were
+	// never in sync; Removing are those that leave once the others are.
+	Adding, Removing []NodeID
 	// Unclean counts the elections that gave up records, on an operator's word.
 	Unclean int32
 }
@@ -65,16 +74,25 @@ func (p *PartitionState) InISR(n NodeID) bool { return slices.Contains(p.ISR, n)
 // IsReplica reports whether n keeps a copy.
 func (p *PartitionState) IsReplica(n NodeID) bool { return slices.Contains(p.Replicas, n) }
 
+// Settled returns how many replicas min_insync is counted for: those on their
+// way in would only hold confirmations up.
+func (p *PartitionState) Settled() int { return len(p.Replicas) - len(p.Adding) }
+
 // Clone returns a copy that shares nothing.
 func (p *PartitionState) Clone() PartitionState {
 	c := *p
 	c.Replicas, c.ISR, c.LastISR = slices.Clone(p.Replicas), slices.Clone(p.ISR), slices.Clone(p.LastISR)
+	c.Adding, c.Removing = slices.Clone(p.Adding), slices.Clone(p.Removing)
 	return c
 }
 
-// StreamState is a stream of the site: what was decided about it, with Replicas
-// and MinInsync filled in, and who keeps each partition.
+// StreamState is a stream of the site: what was decided about it, in the words
+// it was asked in (see controller.Replicas and MinInsync), and who keeps each
+// partition.
 type StreamState struct {
+	// ID is the index of the change that made it. A stream that was deleted and
+	// made again under its old name has another: the old records aren't its own.
+	ID         uint64
 	Config     StreamConfig
 	Partitions []PartitionState
 }
@@ -115,7 +133,7 @@ func (m *Image) Clone() *Image {
 
 // Clone returns a copy that shares nothing.
 func (s *StreamState) Clone() *StreamState {
-	c := &StreamState{Config: s.Config, Partitions: make([]PartitionState, len(s.Partitions))}
+	c := &StreamState{ID: s.ID, Config: s.Config, Partitions: make([]PartitionState, len(s.Partitions))}
 	for i := range s.Partitions {
 		c.Partitions[i] = s.Partitions[i].Clone()
 	}
