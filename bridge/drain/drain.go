@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -119,6 +120,25 @@ func (d *Drainer) Add(log Log) error {
 	return nil
 }
 
+// Remove takes a partition away: somebody else drains it now. It returns when
+// the partition's last answer is in and its cursor is saved.
+func (d *Drainer) Remove(id metadata.PartitionID) {
+	d.mu.Lock()
+	p := d.partitions[id]
+	if p == nil {
+		d.mu.Unlock()
+		return
+	}
+	delete(d.partitions, id)
+	d.order = slices.DeleteFunc(d.order, func(o *partition) bool { return o == p })
+	cancel := p.cancel
+	d.mu.Unlock()
+	if cancel != nil {
+		cancel()
+		<-p.ended
+	}
+}
+
 // Run drains until ctx ends. Partitions stop first: they wait a moment for the
 // answers that are due and save their cursors. Then the sink stops.
 func (d *Drainer) Run(ctx context.Context) error {
@@ -133,7 +153,15 @@ func (d *Drainer) Run(ctx context.Context) error {
 	}()
 
 	var group sync.WaitGroup
-	d.startAll(func(p *partition) { group.Go(func() { p.run(partCtx) }) })
+	d.startAll(func(p *partition) {
+		ctx, cancel := context.WithCancel(partCtx)
+		p.cancel = cancel
+		group.Go(func() {
+			defer close(p.ended)
+			defer cancel()
+			p.run(ctx)
+		})
+	})
 	<-partCtx.Done()
 	d.startAll(nil)
 	group.Wait()

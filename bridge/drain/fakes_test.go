@@ -59,9 +59,14 @@ func (l *shelf) grow(t *testing.T, batches int) {
 	}
 }
 
-func (l *shelf) Partition() metadata.PartitionID  { return shelfID }
-func (l *shelf) StartOffset() int64               { l.mu.Lock(); defer l.mu.Unlock(); return l.start }
-func (l *shelf) HighWatermark() int64             { l.mu.Lock(); defer l.mu.Unlock(); return l.hw }
+func (l *shelf) Partition() metadata.PartitionID { return shelfID }
+func (l *shelf) StartOffset() int64              { l.mu.Lock(); defer l.mu.Unlock(); return l.start }
+func (l *shelf) HighWatermark() int64            { l.mu.Lock(); defer l.mu.Unlock(); return l.hw }
+func (l *shelf) EndOffset() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.start + 10*int64(len(l.batches))
+}
 func (l *shelf) Watch() (<-chan struct{}, func()) { return l.moved, func() {} }
 func (l *shelf) Read(offset int64, buf []byte, _ int) ([]byte, error) {
 	l.mu.Lock()

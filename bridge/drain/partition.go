@@ -17,6 +17,8 @@ type partition struct {
 	log    Log
 	id     metadata.PartitionID
 	logger *slog.Logger
+	cancel context.CancelFunc // nil: not started; the drainer's lock
+	ended  chan struct{}      // closed when run has returned
 
 	mu   sync.Mutex
 	view PartitionStatus // what others see
@@ -48,6 +50,7 @@ func newPartition(d *Drainer, log Log) (*partition, error) {
 		log:          log,
 		id:           id,
 		logger:       d.cfg.Logger.With("partition", id.String()),
+		ended:        make(chan struct{}),
 		backoff:      Backoff{Min: BackoffMin, Max: BackoffMax},
 		how:          Opening{First: true},
 		contradicted: -1,

@@ -13,6 +13,8 @@ type Log interface {
 	Partition() metadata.PartitionID
 	StartOffset() int64
 	HighWatermark() int64
+	// EndOffset is where the log ends, confirmed or not.
+	EndOffset() int64
 	// Read appends whole stored batches to buf: the first contains offset,
 	// all lie below the high watermark, at least one when there is one. Lost
 	// records are a *segstore.CorruptError.

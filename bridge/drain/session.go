@@ -39,11 +39,11 @@ type outcome struct {
 }
 
 func (s *session) run(ctx context.Context) error {
-	if hw := s.log.HighWatermark(); s.next > hw {
-		return &Error{Verdict: Denied, Err: fmt.Errorf("records up to offset %d are upstream, but the log ends at %d: it was replaced or cut back", s.next, hw)}
-	}
 	moved, cancel := s.log.Watch()
 	defer cancel()
+	if err := s.await(ctx, moved); err != nil {
+		return err
+	}
 	for {
 		if err := s.fill(); err != nil {
 			return err
@@ -66,6 +66,24 @@ func (s *session) run(ctx context.Context) error {
 			s.housekeep()
 		}
 	}
+}
+
+// await waits until the high watermark has reached what is upstream already. A
+// new leader's stands lower than its predecessor's for a moment; a log that ends
+// below is another log.
+func (s *session) await(ctx context.Context, moved <-chan struct{}) error {
+	for s.next > s.log.HighWatermark() {
+		if end := s.log.EndOffset(); s.next > end {
+			return &Error{Verdict: Denied, Err: fmt.Errorf("records up to offset %d are upstream, but the log ends at %d: it was replaced or cut back", s.next, end)}
+		}
+		s.say(StateIdle, "")
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 func (s *session) tell() {

@@ -178,6 +178,49 @@ func TestHighWatermark(t *testing.T) {
 	})
 }
 
+// TestNewLeader: a leader that has just taken over does not know yet how far its
+// log is confirmed, while its predecessor has drained that far.
+func TestNewLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newShelf(t, 0, 3)
+		b := newBench(t, log, nil)
+		b.answer(b.sink.take())
+		b.answer(b.sink.take())
+		b.stop()
+		log.hw = 10
+		again := newBench(t, log, b.state)
+		wantBases(t, "before the high watermark is known", again.sink.take())
+		log.mu.Lock()
+		log.hw = 30
+		log.mu.Unlock()
+		log.grow(t, 1)
+		wantBases(t, "after", again.sink.take(), 30)
+	})
+}
+
+// TestRemove: another gateway drains from here on.
+func TestRemove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, newShelf(t, 0, 3), nil)
+		sent := b.sink.take()
+		go b.Remove(shelfID)
+		synctest.Wait()
+		b.answer(sent)
+		synctest.Wait()
+		if n := len(b.Status().Partitions); n != 0 {
+			t.Fatalf("%d partitions are left", n)
+		}
+		wantBases(t, "after Remove", b.sink.take())
+		if c, _ := decodeCursor(b.state.kept[stateKey(shelfID)]); c.Position != 10 {
+			t.Errorf("the cursor was left at %d", c.Position)
+		}
+		if err := b.Add(newShelf(t, 0, 3)); err != nil {
+			t.Fatal(err)
+		}
+		wantBases(t, "when it is back", b.sink.take(), 10)
+	})
+}
+
 // TestLogCutBack: a log that ends before the cursor is no reason to send
 // its next records under sequence numbers that were used.
 func TestLogCutBack(t *testing.T) {
