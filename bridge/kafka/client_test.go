@@ -114,27 +114,27 @@ func TestClientTooOld(t *testing.T) {
 }
 
 func TestSettle(t *testing.T) {
-	offer := func(change func(map[kmsg.Key]span)) []kmsg.ApiVersionsResponseApiKey {
-		all := map[kmsg.Key]span{}
+	offer := func(change func(map[kmsg.Key]Span)) []kmsg.ApiVersionsResponseApiKey {
+		all := map[kmsg.Key]Span{}
 		for k, s := range spoken {
-			all[k] = span{0, s.max + 5}
+			all[k] = Span{0, s.Max + 5}
 		}
 		change(all)
 		var keys []kmsg.ApiVersionsResponseApiKey
 		for k, s := range all {
-			keys = append(keys, kmsg.ApiVersionsResponseApiKey{ApiKey: int16(k), MinVersion: s.min, MaxVersion: s.max})
+			keys = append(keys, kmsg.ApiVersionsResponseApiKey{ApiKey: int16(k), MinVersion: s.Min, MaxVersion: s.Max})
 		}
 		return keys
 	}
-	v, err := settle(offer(func(m map[kmsg.Key]span) { delete(m, kmsg.DescribeProducers); m[kmsg.Produce] = span{3, 8} }))
+	v, err := settle(offer(func(m map[kmsg.Key]Span) { delete(m, kmsg.DescribeProducers); m[kmsg.Produce] = Span{3, 8} }))
 	if err != nil || v[kmsg.Produce] != 8 || v[kmsg.Fetch] != 12 {
 		t.Errorf("settled on %v, %v", v, err)
 	}
 	if _, err := v.of(kmsg.NewPtrDescribeProducersRequest()); !errors.Is(err, ErrTooOld) {
 		t.Errorf("a request the broker does not know: %v", err)
 	}
-	for name, s := range map[string]span{"below": {0, 6}, "above": {10, 13}} { // 7 is zstd's first
-		if _, err := settle(offer(func(m map[kmsg.Key]span) { m[kmsg.Produce] = s })); !errors.Is(err, ErrTooOld) {
+	for name, s := range map[string]Span{"below": {0, 6}, "above": {10, 13}} { // 7 is zstd's first
+		if _, err := settle(offer(func(m map[kmsg.Key]Span) { m[kmsg.Produce] = s })); !errors.Is(err, ErrTooOld) {
 			t.Errorf("Produce %s what we speak: %v", name, err)
 		}
 	}

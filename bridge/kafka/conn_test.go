@@ -249,7 +249,7 @@ func FuzzDecode(f *testing.F) {
 		if !ok {
 			return
 		}
-		for version := span.min; version <= span.max; version++ {
+		for version := span.Min; version <= span.Max; version++ {
 			resp := kmsg.ResponseForKey(key)
 			resp.SetVersion(version)
 			if decode(resp, body) != nil {

@@ -12,6 +12,8 @@ import (
 var (
 	// ErrTooOld: the broker does not speak a version that is needed.
 	ErrTooOld = errors.New("broker is too old, Kafka 2.8 or newer is needed")
+	// ErrVersions: the two sides have no version of a request in common.
+	ErrVersions = errors.New("no common version")
 	// ErrAuth: the broker does not accept our credentials, or we not its.
 	ErrAuth = errors.New("authentication failed")
 

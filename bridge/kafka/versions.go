@@ -9,13 +9,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// span is the versions of one request that this client speaks.
-type span struct{ min, max int16 }
-
 // spoken caps every request at what Kafka 2.8 has. The floors are what we
 // depend on: Produce 7 and Fetch 10 carry zstd, InitProducerID 3 came with a
 // broker that keeps accepting a producer after its records expired (KIP-360).
-var spoken = map[kmsg.Key]span{
+var spoken = map[kmsg.Key]Span{
 	kmsg.Produce:           {7, 9},
 	kmsg.Fetch:             {10, 12},
 	kmsg.ListOffsets:       {2, 6},
@@ -50,7 +47,15 @@ func (v versions) of(req kmsg.Request) (int16, error) {
 // version 0 (KIP-511) and is asked again that way, so that even a broker that is
 // too old gets an error that tells why.
 func negotiate(ctx context.Context, c *Conn) (versions, error) {
-	for _, version := range []int16{spoken[kmsg.ApiVersions].max, spoken[kmsg.ApiVersions].min} {
+	offered, err := askVersions(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return settle(offered)
+}
+
+func askVersions(ctx context.Context, c *Conn) ([]kmsg.ApiVersionsResponseApiKey, error) {
+	for _, version := range []int16{spoken[kmsg.ApiVersions].Max, spoken[kmsg.ApiVersions].Min} {
 		c.versions = versions{kmsg.ApiVersions: version}
 		req := kmsg.NewPtrApiVersionsRequest()
 		req.ClientSoftwareName, req.ClientSoftwareVersion = "cistern", "1"
@@ -64,32 +69,38 @@ func negotiate(ctx context.Context, c *Conn) (versions, error) {
 		if err := codeError(resp.ErrorCode, "asking for versions"); err != nil {
 			return nil, err
 		}
-		return settle(resp.ApiKeys)
+		return resp.ApiKeys, nil
 	}
 	return nil, fmt.Errorf("%w: it does not tell its versions", ErrTooOld)
 }
 
 func settle(offered []kmsg.ApiVersionsResponseApiKey) (versions, error) {
-	v := make(versions, len(spoken))
-	for _, o := range offered {
-		s, ok := spoken[kmsg.Key(o.ApiKey)]
-		if ok && o.MinVersion <= s.max && o.MaxVersion >= s.min {
-			v[kmsg.Key(o.ApiKey)] = min(o.MaxVersion, s.max)
-		}
-	}
+	v := common(offered, spoken)
 	for _, key := range required {
 		if _, ok := v[key]; !ok {
 			return nil, fmt.Errorf("%w: no common version of %s, we speak %d to %d",
-				ErrTooOld, key.Name(), spoken[key].min, spoken[key].max)
+				ErrTooOld, key.Name(), spoken[key].Min, spoken[key].Max)
 		}
 	}
 	// SASL requests go out on the strength of this table too.
 	for _, key := range []kmsg.Key{kmsg.SASLHandshake, kmsg.SASLAuthenticate} {
 		if _, ok := v[key]; !ok {
-			v[key] = spoken[key].min
+			v[key] = spoken[key].Min
 		}
 	}
 	return v, nil
+}
+
+// common returns the highest version of each request that both sides know.
+func common(offered []kmsg.ApiVersionsResponseApiKey, speaks map[kmsg.Key]Span) versions {
+	v := make(versions, len(speaks))
+	for _, o := range offered {
+		s, ok := speaks[kmsg.Key(o.ApiKey)]
+		if ok && o.MinVersion <= s.Max && o.MaxVersion >= s.Min {
+			v[kmsg.Key(o.ApiKey)] = min(o.MaxVersion, s.Max)
+		}
+	}
+	return v
 }
 
 // readApiVersions reads the one answer whose version is not known before it is
