@@ -2,6 +2,7 @@ package status
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -86,7 +87,11 @@ func (c *Client) Tail(ctx context.Context, q TailQuery, show func(*TailRecord) e
 }
 
 func (c *Client) get(ctx context.Context, path string) (io.ReadCloser, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://cistern"+path, nil)
+	return c.ask(ctx, http.MethodGet, path, nil)
+}
+
+func (c *Client) ask(ctx context.Context, method, path string, what []byte) (io.ReadCloser, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://cistern"+path, bytes.NewReader(what))
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +108,9 @@ func (c *Client) get(ctx context.Context, path string) (io.ReadCloser, error) {
 	var p problem
 	if json.NewDecoder(io.LimitReader(resp.Body, lineBytesMax)).Decode(&p) != nil || p.Error == "" {
 		p.Error = resp.Status
+	}
+	if p.Error == ErrAlone.Error() {
+		return nil, ErrAlone
 	}
 	return nil, errors.New(p.Error)
 }

@@ -14,6 +14,7 @@
 //	/metrics  Prometheus text
 //	/tail     committed records as they come, one JSON object per line
 //	/debug/pprof/
+//	/site/... orders to the site (SiteAdmin), by POST, on the socket alone
 //
 // Records and profiles are for the socket and for loopback addresses: anybody on
 // a network may learn that a gateway is unwell, nobody what its devices said.

@@ -13,6 +13,7 @@ type Document struct {
 	MQTT    MQTT     `json:"mqtt"`
 	Sources []Source `json:"sources"`
 	Process Process  `json:"process"`
+	Site    *Site    `json:"site,omitempty"` // nil for a gateway on its own
 }
 
 // Gateway says who answers.
@@ -46,6 +47,7 @@ type Stream struct {
 	Dropped     int64       `json:"records_dropped"`     // undrained, by policy
 	Quarantined int64       `json:"records_quarantined"` // refused by the centre
 	Backlog     Backlog     `json:"backlog"`
+	Parked      *Parked     `json:"parked,omitempty"` // nil for a gateway on its own
 	Partitions  []Partition `json:"partitions"`
 }
 
@@ -62,6 +64,7 @@ type Partition struct {
 	Dropped       int64   `json:"records_dropped"`
 	Quarantined   int64   `json:"records_quarantined"`
 	Backlog       Backlog `json:"backlog"`
+	Replication
 }
 
 // Backlog is what was confirmed and not drained. Bytes are estimated from the
@@ -112,6 +115,7 @@ type Listener struct {
 // Source is an external broker that is read from.
 type Source struct {
 	URL       string `json:"url"`
+	Reader    string `json:"reader,omitempty"` // the gateway of the site that reads it
 	Connected bool   `json:"connected"`
 	Messages  int64  `json:"messages"` // stored, since start
 	Error     string `json:"error,omitempty"`

@@ -22,7 +22,7 @@ const (
 )
 
 // handler serves the public pages, and to those who are near records and
-// profiles as well.
+// profiles as well. Orders are taken from whoever owns the data.
 func (s *Server) handler(who access) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", timed(func(w http.ResponseWriter, _ *http.Request) {
@@ -47,6 +47,10 @@ func (s *Server) handler(who access) http.Handler {
 		case socket:
 			mux.HandleFunc("GET "+path, h)
 		}
+	}
+	if who == socket {
+		s.orders(mux)
+		return mux
 	}
 	return http.MaxBytesHandler(mux, 0)
 }

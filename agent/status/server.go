@@ -40,6 +40,7 @@ type Server struct {
 	Socket   string // path of the unix socket
 	HTTP     string // optional TCP address
 	Gatherer Gatherer
+	Site     SiteAdmin      // nil: this gateway is on its own
 	Sets     []*metrics.Set // counters of the parts, for /metrics
 	Log      *slog.Logger
 

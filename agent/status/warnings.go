@@ -15,18 +15,29 @@ type Code string
 
 // The codes.
 const (
-	StoreLatched       Code = "STORE_LATCHED"
-	DiskFullRefusing   Code = "DISK_FULL_REFUSING"
-	DrainStopped       Code = "DRAIN_STOPPED"
-	RecordsDropped     Code = "RECORDS_DROPPED"
-	Quarantined        Code = "QUARANTINED"
-	DiskNearlyFull     Code = "DISK_NEARLY_FULL"
-	UplinkDown         Code = "UPLINK_DOWN"
-	SourceDown         Code = "SOURCE_DOWN"
-	AnonymousListener  Code = "ANONYMOUS_LISTENER"
-	ClockUnset         Code = "CLOCK_UNSET"
-	ClockUnsynced      Code = "CLOCK_UNSYNCED"
-	NoUplinkConfigured Code = "NO_UPLINK_CONFIGURED"
+	StoreLatched        Code = "STORE_LATCHED"
+	DiskFullRefusing    Code = "DISK_FULL_REFUSING"
+	DrainStopped        Code = "DRAIN_STOPPED"
+	PartitionLeaderless Code = "PARTITION_LEADERLESS"
+	NameConflict        Code = "NAME_CONFLICT"
+	RecordsGivenUp      Code = "RECORDS_GIVEN_UP"
+	RecordsDropped      Code = "RECORDS_DROPPED"
+	Quarantined         Code = "QUARANTINED"
+	SiteNoQuorum        Code = "SITE_NO_QUORUM"
+	SiteForming         Code = "SITE_FORMING"
+	SiteConflict        Code = "SITE_CONFLICT"
+	GatewayFenced       Code = "GATEWAY_FENCED"
+	RecordsParked       Code = "RECORDS_PARKED"
+	UnderReplicated     Code = "UNDER_REPLICATED"
+	ConfigDiffers       Code = "CONFIG_DIFFERS"
+	DiskNearlyFull      Code = "DISK_NEARLY_FULL"
+	UplinkDown          Code = "UPLINK_DOWN"
+	SourceDown          Code = "SOURCE_DOWN"
+	AnonymousListener   Code = "ANONYMOUS_LISTENER"
+	ClockUnset          Code = "CLOCK_UNSET"
+	GatewayDraining     Code = "GATEWAY_DRAINING"
+	ClockUnsynced       Code = "CLOCK_UNSYNCED"
+	NoUplinkConfigured  Code = "NO_UPLINK_CONFIGURED"
 )
 
 // Warning is one thing that can be not well.
@@ -45,10 +56,30 @@ var Warnings = []Warning{
 		"Devices are told (MQTT 5) or disconnected (3.1.1) and should try again. Bring the uplink back, give [storage] max_bytes more room, or set when_full = \"drop_oldest\" on streams that may lose old records."},
 	{DrainStopped, Failing, "the drain of a partition stopped",
 		"The centre's answers don't fit what was sent before, and going on could lose or repeat records. `cistern status` names the partition and the reason; the records stay here meanwhile."},
+	{PartitionLeaderless, Failing, "a partition has no leader",
+		"Its records are parked on the gateways that take them, and go on when a gateway that has the partition in full is back. `cistern partitions` names those. If they are gone for good, `cistern partitions elect --unclean` gives up what only they had."},
+	{NameConflict, Failing, "another gateway of the site has this gateway's name",
+		"One of the two is not let in. Give each a name of its own, [gateway] name, and restart it."},
+	{RecordsGivenUp, Warn, "records were given up to have a leader again",
+		"On an operator's word a gateway leads that did not have everything. The log names the offsets; `cistern partitions` shows the partition."},
 	{RecordsDropped, Warn, "records were dropped to make room",
 		"A stream with when_full = \"drop_oldest\" or drop_undrained lost records that were never drained. `cistern status` counts them by stream."},
 	{Quarantined, Warn, "records were set aside",
 		"The centre refuses these records for good, or they are damaged on flash. They are not drained; the rest goes on. `cistern status` counts them by stream, the log names their offsets."},
+	{SiteNoQuorum, Warn, "the site has no majority",
+		"Leaders go on with the gateways they have, but nobody can take over from one that fails, and no gateway can join. Bring gateways back, or the network between them. If a majority is gone for good: `cistern site recover`."},
+	{SiteForming, Warn, "the site waits for its first gateways",
+		"It begins when bootstrap_expect gateways see each other; records are parked until then. Check that the others run, with the same key_file, and that join in [site] names one that they can reach."},
+	{SiteConflict, Warn, "two sites have the same key",
+		"Gateways in reach were formed into another site with this site's key; the two keep apart. Make one of them anew: stop those gateways, move their data away, and give them a key of their own."},
+	{GatewayFenced, Warn, "the site takes this gateway for dead",
+		"It leads nothing and is in no ISR until it has said that it lives; records for it are handed to others or parked. If this lasts, check the network between the gateways: UDP and TCP to gossip, TCP to listen."},
+	{RecordsParked, Warn, "records are parked",
+		"They are on this gateway's flash only, since the leaders of their partitions don't take them now, and are handed over in order when they do. The devices of held ones wait for their confirmation meanwhile. `cistern site` shows who is missing."},
+	{UnderReplicated, Warn, "partitions have fewer copies than they should",
+		"A gateway that fails now may take with it what the others don't have yet. `cistern partitions` shows whose copy is missing; copies of a gateway that is away for longer than replace_after are given to others."},
+	{ConfigDiffers, Warn, "this gateway's file describes streams otherwise than the site",
+		"The site's settings count. Make them those of this file with `cistern site apply`, or correct the file."},
 	{DiskNearlyFull, Warn, "flash is nearly full",
 		"At this rate records will be refused or dropped, as each stream's when_full says. Bring the uplink back, or give [storage] max_bytes more room."},
 	{UplinkDown, Warn, "the central cluster can't be reached",
@@ -59,6 +90,8 @@ var Warnings = []Warning{
 		"A listener that others can reach has anonymous = true. Make users with `cistern user add` and set password_file instead."},
 	{ClockUnset, Warn, "the clock was never set",
 		"Records carry wrong times until it is. Check the network time service, or give the gateway a battery-backed clock."},
+	{GatewayDraining, Info, "this gateway leads nothing, on an operator's word",
+		"It keeps its copies and takes records for others. `cistern site drain-node NAME --undo` lets it lead again."},
 	{ClockUnsynced, Info, "the clock is not synchronised",
 		"No time service has confirmed the clock lately. It may drift by seconds a day; records are kept and drained as always."},
 	{NoUplinkConfigured, Info, "no uplink: buffering",

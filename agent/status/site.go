@@ -1,0 +1,153 @@
+package status
+
+import "time"
+
+// Site is the site as this gateway sees it, which during a cut is not how
+// another sees it.
+type Site struct {
+	Name    string   `json:"name"`
+	ID      string   `json:"id"` // random, made when the site was formed; "" before
+	Formed  bool     `json:"formed"`
+	Members []Member `json:"members"` // by name; this gateway is one of them
+	Quorum  Quorum   `json:"quorum"`
+
+	Parked       Parked   `json:"parked"`        // on this gateway, over all streams
+	HealthScore  int      `json:"health_score"`  // of gossip: 0 is well, more means that this gateway is slow to answer
+	Conflict     string   `json:"conflict"`      // who belongs to another site and has the same key; "" is nobody
+	NameConflict string   `json:"name_conflict"` // who has this gateway's name as well; "" is nobody
+	ConfigDiffs  []string `json:"config_diffs"`  // streams that this gateway's file describes otherwise than the site
+	ISRShrinks   int64    `json:"isr_shrinks"`   // all four: seen since start
+	ISRExpands   int64    `json:"isr_expands"`
+	Elections    int64    `json:"elections"`
+	Unclean      int64    `json:"elections_unclean"` // those among them that gave up records
+}
+
+// What a Member can be, as gossip has it.
+const (
+	MemberAlive   = "alive"
+	MemberSuspect = "suspect" // did not answer; others are asked
+	MemberDead    = "dead"
+	MemberLeft    = "left"    // said that it stops
+	MemberUnknown = "unknown" // registered, and not seen since this gateway started
+)
+
+// Member is one gateway of the site. What the site has agreed on (ID to
+// Draining, Leads, Replicas) stays empty until it has registered; the rest is
+// what the gateway last said of itself.
+type Member struct {
+	Name        string    `json:"name"`
+	Self        bool      `json:"self"`
+	ID          int32     `json:"id"`
+	Address     string    `json:"address"`
+	State       string    `json:"state"`
+	Since       time.Time `json:"since,omitzero"` // of State
+	Incarnation uint64    `json:"incarnation"`
+	Fenced      bool      `json:"fenced"`   // leads nothing, and is in no ISR
+	Draining    bool      `json:"draining"` // leads nothing, on an operator's word
+	Leads       int       `json:"leads"`    // partitions
+	Replicas    int       `json:"replicas"` // partitions that it keeps a copy of
+
+	Zone         string `json:"zone"`
+	Version      string `json:"version"`
+	Voter        bool   `json:"voter"`
+	QuorumLeader bool   `json:"quorum_leader"`
+	Uplink       string `json:"uplink"`
+	FlashFree    int64  `json:"flash_free_bytes"`
+	FlashLatched bool   `json:"flash_latched"`
+}
+
+// Quorum is how the gateways agree.
+type Quorum struct {
+	Leader    string   `json:"leader"` // "" when there is none that this gateway knows of
+	Term      uint64   `json:"term"`
+	Voters    []string `json:"voters"`
+	Self      string   `json:"self"`       // leader, voter, nonvoter
+	HasQuorum bool     `json:"has_quorum"` // a majority of the voters is in touch
+}
+
+// Replication is who keeps a partition; all empty for a gateway on its own.
+type Replication struct {
+	Role            string     `json:"role,omitempty"`   // leader, follower; "" keeps no copy, and its offsets are not known here
+	Leader          string     `json:"leader,omitempty"` // "" when nobody leads
+	LeaderEpoch     int32      `json:"leader_epoch,omitempty"`
+	Replicas        []string   `json:"replicas,omitempty"` // the preferred leader first
+	ISR             []string   `json:"isr,omitempty"`
+	MinInsync       int        `json:"min_insync,omitempty"`
+	UnderReplicated bool       `json:"under_replicated,omitempty"` // fewer in sync than replicas
+	Followers       []Follower `json:"followers,omitempty"`        // known where Role is leader
+	Truncated       int64      `json:"records_truncated,omitempty"`
+	Unclean         int32      `json:"elections_unclean,omitempty"` // ever; each gave up records
+}
+
+// What Role can be.
+const (
+	RoleLeader   = "leader"
+	RoleFollower = "follower"
+)
+
+// Follower is how far a copy is behind its leader.
+type Follower struct {
+	Node     int32   `json:"node"`
+	Name     string  `json:"name"`
+	Lag      int64   `json:"lag_records"`
+	CaughtUp float64 `json:"caught_up_seconds"` // since it had everything; -1 never
+}
+
+// Lag returns how far the slowest follower is behind, -1 when this gateway does
+// not know.
+func (r *Replication) Lag() int64 {
+	lag := int64(-1)
+	for _, f := range r.Followers {
+		lag = max(lag, f.Lag)
+	}
+	return lag
+}
+
+// Parked is what waits on this gateway for leaders that don't take it.
+type Parked struct {
+	Batches       int64   `json:"batches"`
+	Records       int64   `json:"records"`
+	Bytes         int64   `json:"bytes"`
+	Held          int64   `json:"held_records"`   // among Records: nobody was told yet that they are safe
+	OldestSeconds float64 `json:"oldest_seconds"` // -1 when there is nothing
+}
+
+// Add takes o into the sum p.
+func (p *Parked) Add(o Parked) {
+	p.Batches += o.Batches
+	p.Records += o.Records
+	p.Bytes += o.Bytes
+	p.Held += o.Held
+	p.OldestSeconds = max(p.OldestSeconds, o.OldestSeconds)
+}
+
+// ParkedTotal sums over all streams.
+func (d *Document) ParkedTotal() Parked {
+	total := Parked{OldestSeconds: -1}
+	for _, s := range d.Streams {
+		if s.Parked != nil {
+			total.Add(*s.Parked)
+		}
+	}
+	return total
+}
+
+// Member returns the member of that name, nil when there is none.
+func (s *Site) Member(name string) *Member {
+	for i := range s.Members {
+		if s.Members[i].Name == name {
+			return &s.Members[i]
+		}
+	}
+	return nil
+}
+
+// Self returns this gateway among the members, nil before it knows the site.
+func (s *Site) Self() *Member {
+	for i := range s.Members {
+		if s.Members[i].Self {
+			return &s.Members[i]
+		}
+	}
+	return nil
+}
