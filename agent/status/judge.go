@@ -43,7 +43,7 @@ func (j *SiteJudge) Judge(h *Health, d *Document) {
 	h.Update(GatewayDraining, self != nil && self.Draining, "")
 	h.Update(ConfigDiffers, len(s.ConfigDiffs) > 0, "%s", list(s.ConfigDiffs))
 	p := d.ParkedTotal()
-	h.Update(RecordsParked, p.Records > 0, "%d records, %d of them held", p.Records, p.Held)
+	h.Update(RecordsParked, p.Records > 0, "%s", p)
 	j.partitions(h, d)
 }
 

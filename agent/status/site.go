@@ -1,6 +1,9 @@
 package status
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Site is the site as this gateway sees it, which during a cut is not how
 // another sees it.
@@ -16,10 +19,9 @@ type Site struct {
 	Conflict     string   `json:"conflict"`      // who belongs to another site and has the same key; "" is nobody
 	NameConflict string   `json:"name_conflict"` // who has this gateway's name as well; "" is nobody
 	ConfigDiffs  []string `json:"config_diffs"`  // streams that this gateway's file describes otherwise than the site
-	ISRShrinks   int64    `json:"isr_shrinks"`   // all four: seen since start
-	ISRExpands   int64    `json:"isr_expands"`
-	Elections    int64    `json:"elections"`
-	Unclean      int64    `json:"elections_unclean"` // those among them that gave up records
+	ISRChanges   int64    `json:"isr_changes"`   // asked for by this gateway as a leader, since start
+	Elections    int64    `json:"elections"`     // won by this gateway, since start
+	Parking      Parking  `json:"parking"`
 }
 
 // What a Member can be, as gossip has it.
@@ -110,6 +112,26 @@ type Parked struct {
 	Bytes         int64   `json:"bytes"`
 	Held          int64   `json:"held_records"`   // among Records: nobody was told yet that they are safe
 	OldestSeconds float64 `json:"oldest_seconds"` // -1 when there is nothing
+	Reason        string  `json:"reason,omitempty"`
+}
+
+// Parking counts what became of batches since start.
+type Parking struct {
+	Parked     int64 `json:"batches_parked"`
+	HandedOver int64 `json:"batches_handed_over"` // parked ones that their leader took
+	Resent     int64 `json:"batches_resent"`      // after an error
+	Refused    int64 `json:"batches_refused"`
+	Confirmed  int64 `json:"records_confirmed"` // while they were only parked
+	Lost       int64 `json:"records_lost"`      // parked ones that flash could not give back
+}
+
+// String says how much and why.
+func (p Parked) String() string {
+	s := fmt.Sprintf("%d records, %d of them held", p.Records, p.Held)
+	if p.Reason != "" {
+		s += ": " + p.Reason
+	}
+	return s
 }
 
 // Add takes o into the sum p.
@@ -119,6 +141,9 @@ func (p *Parked) Add(o Parked) {
 	p.Bytes += o.Bytes
 	p.Held += o.Held
 	p.OldestSeconds = max(p.OldestSeconds, o.OldestSeconds)
+	if p.Reason == "" {
+		p.Reason = o.Reason
+	}
 }
 
 // ParkedTotal sums over all streams.

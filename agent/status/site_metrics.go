@@ -14,20 +14,20 @@ var siteFamilies = []metric{
 		perSite(func(s *Site) float64 { m := s.Self(); return truth(m != nil && m.Fenced) })},
 	{"cistern_gossip_health_score", "gauge", "0 while this gateway answers in time; more the slower it is.",
 		perSite(func(s *Site) float64 { return float64(s.HealthScore) })},
-	{"cistern_isr_changes_total", "counter", "Copies that left the ISR of their partition or came back.",
-		func(d *Document, put func(float64, ...string)) {
-			if d.Site != nil {
-				put(float64(d.Site.ISRShrinks), "change", "shrink")
-				put(float64(d.Site.ISRExpands), "change", "expand")
-			}
-		}},
-	{"cistern_elections_total", "counter", "Partitions that got another leader; unclean ones gave up records.",
-		func(d *Document, put func(float64, ...string)) {
-			if d.Site != nil {
-				put(float64(d.Site.Elections-d.Site.Unclean), "unclean", "false")
-				put(float64(d.Site.Unclean), "unclean", "true")
-			}
-		}},
+	{"cistern_isr_changes_total", "counter", "Changes of an ISR that this gateway asked for as a leader.",
+		perSite(func(s *Site) float64 { return float64(s.ISRChanges) })},
+	{"cistern_elections_total", "counter", "Partitions that this gateway became the leader of.",
+		perSite(func(s *Site) float64 { return float64(s.Elections) })},
+	{"cistern_batches_parked_total", "counter", "Batches that waited on this gateway's flash for their leader.",
+		perSite(func(s *Site) float64 { return float64(s.Parking.Parked) })},
+	{"cistern_batches_handed_over_total", "counter", "Parked batches that their leader has taken.",
+		perSite(func(s *Site) float64 { return float64(s.Parking.HandedOver) })},
+	{"cistern_batches_resent_total", "counter", "Batches that were sent to a leader again after an error.",
+		perSite(func(s *Site) float64 { return float64(s.Parking.Resent) })},
+	{"cistern_parked_lost_records_total", "counter", "Parked records that flash could not give back.",
+		perSite(func(s *Site) float64 { return float64(s.Parking.Lost) })},
+	{"cistern_partition_unclean_elections_total", "counter", "Elections that gave up records of the partition, ever.",
+		perReplicated(func(r *Replication) float64 { return float64(r.Unclean) })},
 	{"cistern_partition_leader", "gauge", "1 where this gateway leads.",
 		perReplicated(func(r *Replication) float64 { return truth(r.Role == RoleLeader) })},
 	{"cistern_partition_leader_epoch", "gauge", "The leader's epoch; it rises with every change of leader.",

@@ -23,7 +23,7 @@ func siteDocument() *Document {
 			},
 		}},
 		Site: &Site{
-			Name: "plant-7", ID: "x", Formed: true, HealthScore: 2, Elections: 5, Unclean: 1, ISRShrinks: 3,
+			Name: "plant-7", ID: "x", Formed: true, HealthScore: 2, Elections: 5, ISRChanges: 3, Parking: Parking{HandedOver: 9},
 			Members: []Member{{Name: "a", Self: true, State: MemberAlive}, {Name: "b", State: MemberAlive}, {Name: "c", State: MemberDead, Fenced: true}},
 			Quorum:  Quorum{Leader: "a", Term: 7, Voters: []string{"a", "b", "c"}, HasQuorum: true},
 		},
@@ -92,14 +92,14 @@ func TestSiteJudge(t *testing.T) {
 func TestSiteMetrics(t *testing.T) {
 	var b bytes.Buffer
 	d := siteDocument()
-	d.Streams[0].Parked = &Parked{2, 30, 4000, 7, 1.5}
+	d.Streams[0].Parked = &Parked{2, 30, 4000, 7, 1.5, ""}
 	if err := WriteMetrics(&b, d); err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
 		`cistern_site_members{state="alive"} 2`, `cistern_site_members{state="dead"} 1`, `cistern_site_members{state="suspect"} 0`,
 		`cistern_site_quorum 1`, `cistern_site_quorum_term 7`, `cistern_site_fenced 0`, `cistern_gossip_health_score 2`,
-		`cistern_isr_changes_total{change="shrink"} 3`, `cistern_elections_total{unclean="true"} 1`, `cistern_elections_total{unclean="false"} 4`,
+		`cistern_isr_changes_total 3`, `cistern_elections_total 5`, `cistern_batches_handed_over_total 9`,
 		`cistern_partition_leader{stream="mqtt",partition="0"} 1`, `cistern_partition_leader{stream="mqtt",partition="1"} 0`,
 		`cistern_partition_leader_epoch{stream="mqtt",partition="0"} 4`, `cistern_partition_leaderless{stream="mqtt",partition="1"} 0`,
 		`cistern_partition_replicas{stream="mqtt",partition="0"} 3`, `cistern_partition_isr{stream="mqtt",partition="0"} 2`,
@@ -147,8 +147,8 @@ func TestSiteHelpers(t *testing.T) {
 	if lag := d.Streams[0].Partitions[1].Lag(); lag != -1 {
 		t.Errorf("lag %d where nobody knows", lag)
 	}
-	d.Streams = append(d.Streams, Stream{Parked: &Parked{1, 2, 3, 4, 5}}, Stream{Parked: &Parked{1, 2, 3, 4, 6}}, Stream{})
-	if got := d.ParkedTotal(); got != (Parked{2, 4, 6, 8, 6}) {
+	d.Streams = append(d.Streams, Stream{Parked: &Parked{1, 2, 3, 4, 5, ""}}, Stream{Parked: &Parked{1, 2, 3, 4, 6, "no leader"}}, Stream{})
+	if got := d.ParkedTotal(); got != (Parked{2, 4, 6, 8, 6, "no leader"}) {
 		t.Errorf("parked: %+v", got)
 	}
 }
