@@ -1,20 +1,19 @@
 package config
 
 import (
-	"fmt"
 	"net"
 	"reflect"
 	"strings"
 	"time"
 
 	"cistern/gossip/metadata"
+	"cistern/gossip/sitekey"
 )
 
 const (
 	weightMax        = 1000
 	suspicionMultMax = 100
 	timingMax        = time.Minute
-	nameMax          = 63 // of a gateway: it stands in its certificate
 )
 
 func readSite(t *table, s *Site) {
@@ -92,17 +91,7 @@ func checkMember(doc *document, c *Config) {
 	if !c.InSite() || c.Gateway.Name == "" {
 		return
 	}
-	if err := ValidateGatewayName(c.Gateway.Name); err != nil {
-		doc.fail("gateway.name", "", "%s", err)
+	if err := sitekey.CheckName(c.Gateway.Name); err != nil {
+		doc.fail("gateway.name", "on a site it stands in the gateway's certificate", "%s", err)
 	}
-}
-
-// ValidateGatewayName holds the name of a site's gateway to what can stand in
-// its certificate.
-func ValidateGatewayName(name string) error {
-	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
-	if name == "" || len(name) > nameMax || strings.Trim(name, allowed) != "" {
-		return fmt.Errorf("is %q; on a site a gateway's name has 1 to %d characters of A-Z a-z 0-9 . _ -", name, nameMax)
-	}
-	return nil
 }

@@ -111,7 +111,7 @@ func TestSiteErrors(t *testing.T) {
 		"long probe":        {withKey + "timing = { probe_interval = '1s', probe_timeout = '2s' }", `f:3:35: site.timing.probe_timeout: is 2s; at most 1s is allowed, which is probe_interval`},
 		"long lease":        {withKey + "[site.timing]\nraft_heartbeat = '1s'\nraft_lease = '2s'", `f:5:1: site.timing.raft_lease: is 2s; at most 1s is allowed, which is raft_heartbeat`},
 		"unknown timing":    {withKey + "[site.timing]\nraft_beat = '1s'", `f:4:1: site.timing.raft_beat: unknown key`},
-		"gateway's name":    {"[gateway]\nname = 'hall 2'\n" + withKey, `f:2:1: gateway.name: is "hall 2"; on a site a gateway's name has 1 to 63 characters`},
+		"gateway's name":    {"[gateway]\nname = 'hall 2'\n" + withKey, `f:2:1: gateway.name: gateway name "hall 2": needs`},
 		"replicas":          {"[[stream]]\nname = 'a'\nreplicas = 6", `f:3:1: stream[0].replicas: is 6; allowed are 0 to 5`},
 		"min_insync":        {"[[stream]]\nname = 'a'\nreplicas = 2\nmin_insync = 3", `f:4:1: stream[0].min_insync: is 3; of 2 replicas no more can be in sync`},
 		"reserved stream":   {"[[stream]]\nname = 'cistern.parked.a'", `f:2:1: stream[0].name: is "cistern.parked.a"; names that begin with cistern. are the gateway's own`},

@@ -71,7 +71,8 @@ func TestSiteJudge(t *testing.T) {
 			d.Site.Conflict, d.Site.NameConflict = "", ""
 			d.Site.ConfigDiffs = []string{"1", "2", "3", "4", "5", "6", "7"}
 		}, []Code{ConfigDiffers}, "1, 2, 3, 4, 5 and 2 more"},
-		{"an election", func(d *Document) { d.Site.ConfigDiffs, d.Streams[0].Partitions[1].Leader = nil, "" }, nil, ""},
+		{"lost", func(d *Document) { d.Site.ConfigDiffs, d.Site.Parking.Lost = nil, 3 }, []Code{ParkedLost}, "3 records since the start"},
+		{"an election", func(d *Document) { d.Site.Parking.Lost, d.Streams[0].Partitions[1].Leader = 0, "" }, nil, ""},
 		{"that does not end", func(*Document) { now = now.Add(leaderlessGrace) }, []Code{PartitionLeaderless}, "mqtt/1"},
 		{"is over", func(d *Document) { d.Streams[0].Partitions[1].Leader = "a" }, nil, ""},
 		{"the next", func(d *Document) { d.Streams[0].Partitions[1].Leader = "" }, nil, ""},

@@ -21,6 +21,7 @@ const (
 	PartitionLeaderless Code = "PARTITION_LEADERLESS"
 	NameConflict        Code = "NAME_CONFLICT"
 	RecordsGivenUp      Code = "RECORDS_GIVEN_UP"
+	ParkedLost          Code = "PARKED_LOST"
 	RecordsDropped      Code = "RECORDS_DROPPED"
 	Quarantined         Code = "QUARANTINED"
 	SiteNoQuorum        Code = "SITE_NO_QUORUM"
@@ -62,6 +63,8 @@ var Warnings = []Warning{
 		"One of the two is not let in. Give each a name of its own, [gateway] name, and restart it."},
 	{RecordsGivenUp, Warn, "records were given up to have a leader again",
 		"On an operator's word a gateway leads that did not have everything. The log names the offsets; `cistern partitions` shows the partition."},
+	{ParkedLost, Warn, "parked records were lost to damaged flash",
+		"They were on this gateway alone, waiting for their leader, and can't be read back. `cistern check` finds the damage; replace the card if there is more. The warning ends with a restart."},
 	{RecordsDropped, Warn, "records were dropped to make room",
 		"A stream with when_full = \"drop_oldest\" or drop_undrained lost records that were never drained. `cistern status` counts them by stream."},
 	{Quarantined, Warn, "records were set aside",
