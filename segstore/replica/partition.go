@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"fmt"
 	"time"
 
 	"cistern/gossip/metadata"
@@ -17,52 +18,214 @@ type Log interface {
 	EndOffsetForEpoch(epoch int32) (int32, int64)
 }
 
-
 // Options of a Partition.
 type Options struct {
 	Self          metadata.NodeID
-	ReplicaLagMax time.Duration // 0: ReplicaLagMaxDefault
+	ReplicaLagMax time.Duration // how long a follower may be behind; 0: ReplicaLagMaxDefault
 	// Without switches rules off, so that the simulator can show that each is
 	// needed. Always 0 in production.
 	Without Rules
 }
 
-// Role is what a gateway is to a partition.
-type Role uint8
-
-const (
-	Idle     Role = iota // keeps no copy, or knows no leader
-	Follower             // copies the leader's log
-	Leader
-)
-
 // Effects are what the caller has to do after a call.
 type Effects struct {
 	HighWatermark int64                    // as it is now
-	Moved         bool                     // it rose: tell the log, answer the appends below
+	Moved         bool                     // it did: tell the log, answer the appends below
 	Alter         *metadata.AlterPartition // send it to the controller once, and report by Altered
 	Resigned      bool                     // leads no more: fail the appends that wait, with ErrNotLeader
-	Broken        string                   // not empty: an invariant does not hold; the partition has stopped
+	Broken        string                   // an invariant does not hold: the partition has stopped for good
 }
 
-// FollowerStep is what a follower does with an answer: at most one of
-// Truncate, Restart and Records. Each goes through the journal, guarded by
-// AdmitCut or AdmitCopy at the moment it is placed.
-type FollowerStep struct {
-	LeaderEpoch int32
-	Truncate    bool   // cut the log back to Offset; then call Truncated
-	Restart     bool   // empty the log, to go on at Offset; then call Restarted
-	Offset      int64  // of Truncate or Restart
-	Records     []byte // whole batches to append verbatim; then Synced or Failed
-	Drained     int64  // nobody upstream needs what lies below
-	Err         error  // the leader refused, or its answer makes no sense; ask again later
-	Effects
-	asked FetchPartition
+// Partition is the protocol of one partition on one gateway: what it may
+// append, answer, confirm and cut back. It has no goroutine, clock, socket or
+// file; the caller holds a lock around each call and carries out the Effects.
+type Partition struct {
+	id          metadata.PartitionID
+	log         Log
+	opt         Options
+	incarnation uint64 // of this process, 0 before Registered
+
+	role         Role
+	known        bool                    // state is set
+	state        metadata.PartitionState // as the site agreed last
+	incarnations map[metadata.NodeID]uint64
+	minInsync    int
+	epoch        int32 // in which role was taken, -1: none
+	resigned     int32 // no leading up to this epoch
+	hw           int64
+	missing      int64
+	broken       string
+	producers    *Producers
+
+	cutting bool  // a cut is placed and not yet synced
+	cutTo   int64 // what is synced ends there until it is
+
+	leading               // while role is RoleLeader
+	following followState // while role is RoleFollower
 }
 
-// DuplicateError says that a batch is in the log already. It is as good as
-// appended once the high watermark has passed End.
-type DuplicateError struct {
-	Base int64 // where it is, -1 when that is not known any more
-	End  int64
+// NewPartition starts with a log, and the high watermark as it was kept last.
+func NewPartition(id metadata.PartitionID, log Log, hw int64, o Options) *Partition {
+	if o.ReplicaLagMax == 0 {
+		o.ReplicaLagMax = ReplicaLagMaxDefault
+	}
+	p := &Partition{id: id, log: log, opt: o, epoch: -1, resigned: -1, producers: NewProducers(),
+		incarnations: map[metadata.NodeID]uint64{}}
+	p.missing = max(0, hw-log.EndOffset())
+	p.hw = min(max(hw, log.StartOffset()), log.EndOffset())
+	return p
+}
+
+// Registered says which incarnation the controller gave to this process.
+// Nothing leads before.
+func (p *Partition) Registered(incarnation uint64) { p.incarnation = incarnation }
+
+// SetProducers gives the partition what is known of its producers: the table
+// that was kept, and every batch after it.
+func (p *Partition) SetProducers(t *Producers) { p.producers = t }
+
+// Image takes the site's word on this partition. A state of nil says that no
+// copy is kept here. What is older than the state already known is ignored.
+func (p *Partition) Image(now time.Duration, state *metadata.PartitionState, incarnation func(metadata.NodeID) uint64, minInsync int) Effects {
+	if state == nil {
+		p.known, p.state = false, metadata.PartitionState{}
+		return p.turn(now)
+	}
+	p.minInsync = minInsync
+	p.learn(p.opt.Self, incarnation(p.opt.Self))
+	for _, n := range state.Replicas {
+		p.learn(n, incarnation(n))
+	}
+	for _, n := range state.ISR {
+		p.learn(n, incarnation(n))
+	}
+	p.adopt(state)
+	return p.turn(now)
+}
+
+// learn notes a gateway's incarnation, which never goes back. What the one
+// before it had on flash is not known to be there still.
+func (p *Partition) learn(n metadata.NodeID, incarnation uint64) {
+	if incarnation > p.incarnations[n] {
+		p.incarnations[n] = incarnation
+	}
+}
+
+// adopt makes state the one that counts, unless it is older than what is known.
+func (p *Partition) adopt(state *metadata.PartitionState) {
+	switch {
+	case p.known && state.PartitionEpoch < p.state.PartitionEpoch:
+		return
+	case p.known && state.LeaderEpoch < p.state.LeaderEpoch:
+		p.breaks("leader epoch went back from %d to %d", p.state.LeaderEpoch, state.LeaderEpoch)
+		return
+	case p.known && state.PartitionEpoch == p.state.PartitionEpoch:
+		return
+	}
+	p.known, p.state = true, state.Clone()
+	p.settleAlter()
+}
+
+// turn takes the role that the state gives to this gateway.
+func (p *Partition) turn(now time.Duration) Effects {
+	var fx Effects
+	role, epoch := p.roleNow(), p.state.LeaderEpoch
+	was, before := p.role, p.epoch
+	fx.Resigned = was == RoleLeader && role != RoleLeader
+	p.role, p.epoch = role, epoch
+	switch {
+	case role == RoleLeader && (was != RoleLeader || epoch != before):
+		p.lead(now)
+	case role == RoleLeader:
+		p.meet(now)
+	case role == RoleFollower && (was != RoleFollower || epoch != before):
+		p.follow()
+	}
+	if role != RoleLeader {
+		p.leading = leading{}
+	}
+	return p.act(now, fx)
+}
+
+func (p *Partition) roleNow() Role {
+	s := &p.state
+	switch {
+	case !p.known || p.broken != "" || s.Leader == metadata.NoNode:
+		return RoleIdle
+	case s.Leader != p.opt.Self:
+		if s.IsReplica(p.opt.Self) || s.InISR(p.opt.Self) {
+			return RoleFollower
+		}
+		return RoleIdle
+	case s.LeaderEpoch <= p.resigned || p.incarnation == 0:
+		return RoleIdle
+	case p.incarnations[p.opt.Self] != p.incarnation && !p.without(WithoutIncarnation):
+		return RoleIdle // meant for the process before this one, or the next
+	}
+	return RoleLeader
+}
+
+// act ends every call: the high watermark moves as far as it may, and a leader
+// asks for another ISR when it is time to.
+func (p *Partition) act(now time.Duration, fx Effects) Effects {
+	before := p.hw
+	p.advance()
+	if p.hw > p.log.EndOffset() {
+		p.breaks("high watermark %d beyond the synced end %d", p.hw, p.log.EndOffset())
+	}
+	if p.role == RoleLeader && p.broken == "" {
+		fx.Alter = p.change(now)
+	}
+	if p.broken != "" {
+		fx.Resigned = fx.Resigned || p.role == RoleLeader
+		p.role = RoleIdle
+	}
+	fx.HighWatermark, fx.Broken = p.hw, p.broken
+	fx.Moved = fx.Moved || p.hw != before
+	return fx
+}
+
+// Synced is called when the log's synced end has moved.
+func (p *Partition) Synced(now time.Duration) Effects { return p.act(now, Effects{}) }
+
+// Failed is called when batches or cuts that were placed could not be written.
+// A leader resigns: followers may have the batches already, and the same
+// offsets must not get others in the same epoch.
+func (p *Partition) Failed() Effects {
+	p.cutting = false
+	p.producers.Rollback(p.log.PlacedOffset())
+	return p.Resign()
+}
+
+// Resign ends leading until the next epoch: what a gateway does whose journal
+// takes nothing.
+func (p *Partition) Resign() Effects {
+	fx := Effects{HighWatermark: p.hw, Broken: p.broken}
+	if p.role == RoleLeader {
+		p.resigned = p.epoch
+		p.role, p.leading = RoleIdle, leading{}
+		fx.Resigned = true
+	}
+	return fx
+}
+
+// syncedEnd is how much of the log as it is placed survives a power cut. While
+// a cut is being written, a sync that began before it must not count for what
+// was placed after it.
+func (p *Partition) syncedEnd() int64 {
+	switch {
+	case p.without(WithoutSyncedEnd):
+		return p.log.PlacedOffset()
+	case p.cutting && !p.without(WithoutCutCheck):
+		return min(p.cutTo, p.log.EndOffset())
+	}
+	return p.log.EndOffset()
+}
+
+// breaks stops the partition: going on would turn one broken invariant into
+// lost records. Only a restart of the process, and a person's look, help.
+func (p *Partition) breaks(format string, args ...any) {
+	if p.broken == "" && !p.without(WithoutAssertions) {
+		p.broken = fmt.Sprintf("%s: %s", p.id, fmt.Sprintf(format, args...))
+	}
 }

@@ -1,0 +1,145 @@
+package replica
+
+import (
+	"slices"
+	"time"
+
+	"cistern/gossip/metadata"
+)
+
+// Back-off of ISR changes that were refused or got no answer.
+const (
+	alterRetryMin = 100 * time.Millisecond
+	alterRetryMax = 5 * time.Second
+	alterPatience = 10 * time.Second // after which an answer is not expected any more
+)
+
+// alter is a leader's wish for another ISR, until the controller's answer is
+// known. A request that got no answer may be granted at any time until the
+// partition epoch moves, so all that was asked for in this partition epoch
+// counts as if it were in sync (KIP-497).
+type alter struct {
+	request *metadata.AlterPartition // nil: nothing to ask for
+	flying  bool                     // sent, and an answer is expected
+	sent    time.Duration
+	pause   time.Duration // the last one
+	notYet  time.Duration // nothing is sent before
+
+	asked []metadata.NodeID // members of every ISR asked for
+	open  int               // copies of requests whose fate is not known
+}
+
+// settleAlter forgets what was asked for: the partition epoch has moved, so it
+// was granted or never will be.
+func (p *Partition) settleAlter() { p.alter = alter{pause: p.alter.pause, notYet: p.alter.notYet} }
+
+// change returns the request to send now, if there is one.
+func (p *Partition) change(now time.Duration) *metadata.AlterPartition {
+	a := &p.alter
+	if a.flying && now-a.sent > alterPatience {
+		a.flying = false
+	}
+	if a.flying || now < a.notYet {
+		return nil
+	}
+	if a.request == nil {
+		isr := p.wantedISR(now)
+		// With older requests undecided, asking for the ISR as it is moves the
+		// partition epoch, and they are void.
+		if slices.Equal(isr, p.state.ISR) && len(a.asked) == 0 {
+			return nil
+		}
+		a.request = p.newAlter(isr)
+	}
+	for _, n := range a.request.ISR {
+		if !slices.Contains(a.asked, n) {
+			a.asked = append(a.asked, n)
+		}
+	}
+	a.flying, a.sent, a.open = true, now, a.open+1
+	return a.request
+}
+
+func (p *Partition) newAlter(isr []metadata.NodeID) *metadata.AlterPartition {
+	r := &metadata.AlterPartition{Partition: p.id, Leader: p.opt.Self, LeaderEpoch: p.epoch,
+		PartitionEpoch: p.state.PartitionEpoch, ISR: isr, Incarnations: make([]uint64, len(isr))}
+	for i, n := range isr {
+		r.Incarnations[i] = p.incarnations[n]
+		if f := p.followers[n]; f != nil && f.incarnation != 0 {
+			r.Incarnations[i] = f.incarnation // the life in which it caught up
+		}
+	}
+	return r
+}
+
+// wantedISR is who should be in sync: not those that are behind for too long
+// or have lost what they confirmed, and everybody who has caught up.
+func (p *Partition) wantedISR(now time.Duration) []metadata.NodeID {
+	var isr []metadata.NodeID
+	for _, n := range p.state.ISR {
+		f := p.followers[n]
+		if f == nil || !p.lags(now, f) {
+			isr = append(isr, n)
+		}
+	}
+	for _, n := range p.state.Replicas {
+		if f := p.followers[n]; f != nil && !p.state.InISR(n) && p.joins(now, n, f) {
+			isr = append(isr, n)
+		}
+	}
+	return isr
+}
+
+func (p *Partition) lags(now time.Duration, f *follower) bool {
+	return f.end >= 0 && f.end < p.hw || f.end < p.log.PlacedOffset() && now-f.caughtUp > p.opt.ReplicaLagMax
+}
+
+// joins: the high watermark of a new leader may be older than what was
+// confirmed before it; what its log held when the epoch began never is.
+func (p *Partition) joins(now time.Duration, n metadata.NodeID, f *follower) bool {
+	from := max(p.hw, p.began)
+	if p.without(WithoutEpochStart) {
+		from = p.hw
+	}
+	return f.end >= from && now-f.fetched <= p.opt.ReplicaLagMax && f.incarnation == p.incarnations[n]
+}
+
+// Tick is called a few times per ReplicaLagMax: it shrinks the ISR and asks
+// again for what got no answer.
+func (p *Partition) Tick(now time.Duration) Effects {
+	for _, f := range p.followers {
+		if f.end >= p.log.PlacedOffset() {
+			f.caughtUp = now // nothing to fetch is not lag
+		}
+	}
+	return p.act(now, Effects{})
+}
+
+// Altered takes the controller's answer to a request from Effects. An err says
+// that its fate is not known.
+func (p *Partition) Altered(now time.Duration, r *metadata.AlterPartition, answer metadata.Result, err error) Effects {
+	a := &p.alter
+	current := p.role == RoleLeader && r.LeaderEpoch == p.epoch && r.PartitionEpoch == p.state.PartitionEpoch
+	if err == nil && answer.Partition != nil && p.known {
+		p.adopt(answer.Partition)
+	}
+	if !current || r.PartitionEpoch != p.state.PartitionEpoch {
+		a.pause = 0
+		return p.turn(now)
+	}
+	a.flying = false
+	a.pause = min(max(2*a.pause, alterRetryMin), alterRetryMax)
+	a.notYet = now + a.pause
+	if err == nil && answer.Err() != nil {
+		a.refused()
+	}
+	return p.turn(now)
+}
+
+// refused: this copy will never be granted. Older ones may.
+func (a *alter) refused() {
+	a.request = nil
+	if a.open--; a.open <= 0 {
+		a.asked, a.open = nil, 0
+	}
+}
