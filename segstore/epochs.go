@@ -1,9 +1,11 @@
 package segstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strconv"
@@ -34,6 +36,28 @@ func (c *epochCache) assign(epoch int32, start int64) {
 	if epoch > c.last() {
 		*c = append(*c, epochStart{epoch, start})
 	}
+}
+
+// at returns the epoch of the batch at offset, -1 when none is known.
+func (c epochCache) at(offset int64) int32 {
+	i := sort.Search(len(c), func(i int) bool { return c[i].Start > offset })
+	if i == 0 {
+		return -1
+	}
+	return c[i-1].Epoch
+}
+
+// witness takes in a batch that was read from the journal: whatever was noted
+// before, its epoch is the one at start. Batches behind it witness for themselves.
+func (c *epochCache) witness(epoch int32, start int64) {
+	if c.at(start) == epoch {
+		return
+	}
+	c.cut(start)
+	for len(*c) > 0 && c.last() >= epoch {
+		*c = (*c)[:len(*c)-1]
+	}
+	c.assign(epoch, start)
 }
 
 // cut forgets the epochs that begin at offset or above, and returns them.
@@ -97,23 +121,28 @@ func (s *Store) loadEpochs() error {
 	})
 }
 
-// pruneEpochs removes the lines of epochs that no record is left of. There is
-// one for each start that stored something, so they would pile up.
-func (s *Store) pruneEpochs() error {
-	var gone []KV
-	err := s.meta.Each(bucketEpochs, func(key string, _ []byte) error {
-		p, epoch, err := parseEpochKey(key)
-		if g := s.logs[p]; err == nil && (g == nil || !g.epochs.has(epoch)) {
-			gone = append(gone, KV{Bucket: bucketEpochs, Key: key})
+// settleEpochs brings the metadata file to what the logs are found to hold: lines
+// of epochs that no record is left of go, lines that a failed commit took along
+// and a crash brought back are written.
+func (s *Store) settleEpochs() error {
+	want := map[string]KV{}
+	for _, g := range s.logs {
+		for _, e := range g.epochs {
+			kv := epochKV(g.id, e.Epoch, e.Start)
+			want[kv.Key] = kv
 		}
-		return err
+	}
+	var changes []KV
+	err := s.meta.Each(bucketEpochs, func(key string, v []byte) error {
+		if kv, ok := want[key]; !ok {
+			changes = append(changes, KV{Bucket: bucketEpochs, Key: key})
+		} else if bytes.Equal(kv.Value, v) {
+			delete(want, key)
+		}
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return s.meta.Put(gone...)
-}
-
-func (c epochCache) has(epoch int32) bool {
-	return slices.ContainsFunc(c, func(e epochStart) bool { return e.Epoch == epoch })
+	return s.meta.Put(slices.AppendSeq(changes, maps.Values(want))...)
 }

@@ -27,6 +27,13 @@ var (
 	// ErrWrongOffset says that a batch to be kept verbatim does not begin at
 	// the log's end.
 	ErrWrongOffset = errors.New("the batch does not begin at the log's end")
+	// ErrWrongEpoch says that a batch is not of the leader epoch it should be
+	// of, or of one older than the log's last.
+	ErrWrongEpoch = errors.New("wrong leader epoch")
+	// ErrEpochSpent says that a commit of this leader epoch failed which
+	// followers may have got: the gateway can lead the partition again only in
+	// a newer epoch.
+	ErrEpochSpent = errors.New("a failed commit of this leader epoch may be with followers: a newer epoch is needed")
 )
 
 // ErrOffsetOutOfRange says that no record has (or no longer has) an offset.

@@ -2,7 +2,6 @@ package segstore
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -226,7 +225,7 @@ type gap struct {
 
 func (c *checker) judgeGaps() {
 	for _, g := range c.gaps {
-		if b := c.starts.Get(startKey(c.names[g.ref])); len(b) == 8 && int64(binary.BigEndian.Uint64(b)) >= g.to {
+		if noted, ok := parseLogStart(c.starts.Get(startKey(c.names[g.ref]))); ok && noted.offset >= g.to {
 			continue
 		}
 		c.problem("%s: %s: records %d to %d are missing", g.where, c.name(g.ref), g.from, g.to-1)
@@ -303,7 +302,7 @@ func (c *checker) frame(x segment.Index, where string, f segment.Frame) error {
 			c.starts.load(e)
 		}
 		return err
-	case segment.FrameTruncate, segment.FrameBatch:
+	case segment.FrameTruncate, segment.FrameRestart, segment.FrameBatch:
 		end, err := indexFrame(x, f)
 		if err != nil {
 			return err
@@ -313,10 +312,14 @@ func (c *checker) frame(x segment.Index, where string, f segment.Frame) error {
 	return fmt.Errorf("%s is not known to this version", f.Type)
 }
 
-// follow holds a batch or truncation against the log so far.
+// follow holds a batch, truncation or restart against the log so far.
 func (c *checker) follow(where string, f segment.Frame, end int64) error {
 	p := c.parts[f.Partition]
-	if f.Type == segment.FrameTruncate {
+	switch f.Type {
+	case segment.FrameRestart:
+		c.parts[f.Partition] = &PartitionReport{First: end, Next: end}
+		return nil
+	case segment.FrameTruncate:
 		if p != nil {
 			p.Records -= max(p.Next-end, 0)
 			p.Next = end

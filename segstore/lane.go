@@ -1,7 +1,6 @@
 package segstore
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -12,7 +11,7 @@ import (
 	"cistern/segstore/vfs"
 )
 
-// Entry is one batch to append, or one truncation.
+// Entry is one batch to append, one truncation or one restart.
 type Entry struct {
 	Log   *Log
 	Batch []byte
@@ -21,14 +20,27 @@ type Entry struct {
 	// the log's end: what a follower appends. Otherwise both are stamped.
 	Verbatim bool
 
-	// Truncate cuts the log back to Offset; Batch is nil then.
+	// Admit, if set, is asked on the lane's goroutine right before the batch
+	// is placed at base, when room for it was found: what must be decided in
+	// the order of the log is decided here. Its epoch is stamped; a verbatim
+	// batch must have it already. Its error becomes Err, and nothing is placed.
+	// It must not block, nor keep h.
+	Admit func(h *batch.Header, base int64) (epoch int32, err error)
+
+	// Truncate cuts the log back to Offset: all from there on is gone.
+	// Restart empties it and lets it go on at Offset, above or below. Batch is
+	// nil then.
 	Truncate bool
+	Restart  bool
 	Offset   int64
 
 	// Set when the group is done.
 	BaseOffset int64
 	Err        error
 }
+
+// cuts reports whether e takes records away.
+func (e *Entry) cuts() bool { return e.Truncate || e.Restart }
 
 // Group is what is to be committed together, with one write and one sync if
 // it fits one segment. Done is called once, on the lane's goroutine, when every
@@ -57,6 +69,8 @@ type lane struct {
 	enc     segment.Encoder
 	begun   bool // enc holds the beginning of the next commit
 	placed  []placed
+	shared  []*Log // replicated ones that have batches in the open commit
+	debts   []KV   // lines of the metadata file that the next commit brings along
 	header  segment.Header
 	file    vfs.File // of the active segment, nil before the first roll
 	slot    uint32   // where that file is
@@ -186,87 +200,6 @@ func (l *lane) commit(groups []*Group) {
 	}
 }
 
-// place puts an entry into the open commit, flushing and rolling as needed.
-func (l *lane) place(e *Entry) error {
-	need := segment.FrameHeaderLen + 8
-	var h batch.Header
-	if !e.Truncate {
-		var err error
-		if h, err = batch.ParseHeader(e.Batch); err != nil || h.Size() != len(e.Batch) {
-			return fmt.Errorf("%s: not one whole batch: %w", e.Log.id, errors.Join(err, batch.ErrMalformed))
-		}
-		if e.Verbatim && h.BaseOffset != e.Log.next {
-			return fmt.Errorf("%s: batch begins at %d, the log ends at %d: %w", e.Log.id, h.BaseOffset, e.Log.next, ErrWrongOffset)
-		}
-		need = segment.FrameHeaderLen + len(e.Batch)
-	} else if e.Offset < e.Log.StartOffset() || e.Offset > e.Log.next {
-		return fmt.Errorf("%s: truncate to %d: %w", e.Log.id, e.Offset, ErrOffsetOutOfRange)
-	}
-	if err := l.reserve(need); err != nil {
-		return err
-	}
-	if e.Truncate {
-		pos, _ := l.enc.End(binary.BigEndian.AppendUint64(l.enc.Begin(segment.FrameTruncate, e.Log.ref), uint64(e.Offset)))
-		e.Log.next = e.Offset
-		l.placed = append(l.placed, placed{entry: e, next: e.Offset, pos: pos})
-		return nil
-	}
-	p := placed{entry: e, frameSize: need, epoch: h.LeaderEpoch}
-	pos, payload := l.enc.End(append(l.enc.Begin(segment.FrameBatch, e.Log.ref), e.Batch...))
-	if !e.Verbatim {
-		p.epoch = e.Log.Epoch()
-		batch.Stamp(payload, e.Log.next, p.epoch)
-	}
-	e.BaseOffset = e.Log.next
-	e.Log.next += int64(h.LastOffsetDelta) + 1
-	p.pos, p.next = pos, e.Log.next
-	l.placed = append(l.placed, p)
-	return nil
-}
-
-// reserve makes room for need more bytes in the open commit.
-func (l *lane) reserve(need int) error {
-	if l.latched != nil {
-		return l.latched
-	}
-	if l.file != nil && l.fits(need) {
-		return nil
-	}
-	if len(l.placed) > 0 {
-		l.flush()
-		if l.latched != nil {
-			return l.latched
-		}
-		if l.fits(need) {
-			return nil
-		}
-	}
-	if fresh := l.file != nil && l.pos == 0; !fresh {
-		if err := l.roll(); err != nil {
-			return err
-		}
-	}
-	if !l.fits(need) {
-		return ErrTooLarge
-	}
-	return nil
-}
-
-// fits begins the next commit if none is open, and says whether need more bytes
-// find room before the footer that the segment would then have.
-func (l *lane) fits(need int) bool {
-	if !l.begun {
-		l.enc.Reset(l.header, l.pos)
-		l.begun = true
-	}
-	partitions, batches := len(l.placed)+1, len(l.placed)+1
-	if l.pos > 0 {
-		partitions, batches = partitions+len(l.holds), batches+l.batches
-	}
-	footer := segment.FooterMax(partitions, batches)
-	return l.pos+segment.PageAlign(int64(l.enc.Len()+need))+footer <= int64(l.header.SizeBytes)
-}
-
 // flush writes and syncs the open commit and tells everybody. On an error it
 // latches the lane and fails every entry of the commit.
 func (l *lane) flush() {
@@ -278,24 +211,29 @@ func (l *lane) flush() {
 	if err != nil {
 		l.store.state.unride(riders)
 		l.latch(err)
-		for _, p := range l.placed {
-			p.entry.Err = l.latched
-			p.entry.Log.next = p.entry.Log.EndOffset()
-		}
+		l.takeBack()
 	} else {
 		l.publish()
 	}
+	for _, p := range l.placed {
+		p.entry.Log.open = openNot
+	}
 	clear(l.placed)
 	l.placed = l.placed[:0]
+	clear(l.shared)
+	l.shared = l.shared[:0]
 }
 
 func (l *lane) write() (riders []string, err error) {
-	if err := l.saveEpochs(); err != nil {
-		return nil, err
-	}
+	lines := l.noteEpochs()
 	slack := int(segment.PageAlign(int64(l.enc.Len()))) - l.enc.Len()
 	riders = l.store.state.ride(&l.enc, slack)
 	data := l.enc.Finish(l.seq, l.store.age(), l.store.cfg.Clock.Wall().UnixMilli())
+	l.share(data)
+	if err := l.store.meta.Put(lines...); err != nil {
+		return riders, err
+	}
+	l.debts = l.debts[:0]
 	if l.pos == 0 {
 		// The footer of the segment's last use must not outlive this one.
 		if _, err := l.file.WriteAt(zeroPage, int64(l.header.SizeBytes)-segment.PageSize); err != nil {
@@ -320,21 +258,6 @@ func (l *lane) write() (riders []string, err error) {
 
 var zeroPage = make([]byte, segment.PageSize)
 
-// saveEpochs makes leader epochs that begin in this commit durable before it.
-func (l *lane) saveEpochs() error {
-	var kvs []KV
-	for _, p := range l.placed {
-		g := p.entry.Log
-		g.mu.Lock()
-		if !p.entry.Truncate && p.epoch > g.epochs.last() {
-			g.epochs.assign(p.epoch, p.entry.BaseOffset)
-			kvs = append(kvs, epochKV(g.id, p.epoch, p.entry.BaseOffset))
-		}
-		g.mu.Unlock()
-	}
-	return l.store.meta.Put(kvs...)
-}
-
 // register makes a segment whose first commit is on flash known to readers.
 func (l *lane) register() {
 	seg := &segmentInfo{id: l.header.ID, slot: l.slot, lane: l.index, firstSeq: l.header.FirstSeq, size: int64(l.header.SizeBytes)}
@@ -344,41 +267,6 @@ func (l *lane) register() {
 	l.store.addSegment(seg)
 	l.store.pool.durable(l.snapMark)
 	l.batches = 0
-}
-
-// publish moves the ends of the logs to what is on flash now.
-func (l *lane) publish() {
-	l.active.lastSeq, l.active.age = l.seq-1, l.store.age()
-	l.activeMu.Lock()
-	for i, p := range l.placed {
-		g := p.entry.Log
-		if p.entry.Truncate {
-			before := l.holds.Partition(g.ref).Bytes
-			l.holds.Truncate(g.ref, p.next)
-			l.placed[i].frameSize = int(l.holds.Partition(g.ref).Bytes - before)
-		} else {
-			l.holds.Append(g.ref, p.entry.BaseOffset, p.next, p.pos, p.frameSize)
-			l.batches++
-		}
-	}
-	l.activeMu.Unlock()
-	var gone []KV
-	for _, p := range l.placed {
-		g := p.entry.Log
-		g.mu.Lock()
-		if p.entry.Truncate {
-			for _, e := range g.cutBack(l.active.id, p.next) {
-				gone = append(gone, KV{Bucket: bucketEpochs, Key: epochKey(g.id, e.Epoch)})
-			}
-		} else {
-			g.extend(l.active.id, p.entry.BaseOffset)
-		}
-		g.mu.Unlock()
-		g.published(p.next, int64(p.frameSize))
-	}
-	if err := l.store.meta.Put(gone...); err != nil {
-		l.store.log.Warn("epochs that were cut off stay in the metadata file until the next start", "lane", l.name(), "error", err)
-	}
 }
 
 // latch stops the lane: after a failed write or sync nobody knows what the

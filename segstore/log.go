@@ -1,7 +1,9 @@
 package segstore
 
 import (
+	"encoding/binary"
 	"sync"
+	"sync/atomic"
 
 	"cistern/gossip/metadata"
 )
@@ -11,7 +13,7 @@ import (
 //	start ≤ high watermark ≤ end
 //
 // end is the synced log end: what lies below it survives a power cut. The high
-// watermark is what readers may see; on a site of one gateway it is the end.
+// watermark is what readers may see: the end, unless the log is Replicated.
 type Log struct {
 	store *Store
 	lane  *lane
@@ -26,11 +28,23 @@ type Log struct {
 	epochs   epochCache
 	drained  int64 // nobody upstream needs what lies below
 	bytes    int64 // of batches between start and end, by whole segments
-	dropped  int64 // records given up undrained, ever
 	extents  []extent
+	flight   []inFlight // what is being written, if the log is replicated
 	watchers map[chan struct{}]struct{}
 
-	next int64 // end, with what is being committed; the lane's goroutine only
+	dropped   int64  // records given up undrained, ever
+	truncated int64  // records cut off, ever
+	cuts      uint64 // truncations and restarts in this process: readers look twice
+	restarts  uint64 // ever: a log start noted before the last of them is void
+
+	replicated atomic.Bool
+	onPlaced   atomic.Pointer[func()]
+
+	// The lane's goroutine only: the log with what is being committed.
+	next      int64
+	lastEpoch int32 // of the last batch, -1
+	spent     int32 // no more batches of this leader epoch: see takeBack
+	open      int   // what the open commit has of the log
 }
 
 // extent says that from base on the log is found in segment id or a later one.
@@ -86,7 +100,7 @@ func (g *Log) SetEpoch(epoch int32) {
 func (g *Log) EndOffsetForEpoch(epoch int32) (int32, int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.epochs.endOffset(epoch, g.end)
+	return g.epochs.endOffset(epoch, g.placedEnd())
 }
 
 // SetDrained says that nobody upstream needs the records below offset.
@@ -135,12 +149,22 @@ func (g *Log) Watch() (<-chan struct{}, func()) {
 	}
 }
 
-// published is called by the lane when a commit is on flash.
+// published is called by the lane when a batch or cut is on flash. The mutex is
+// held.
 func (g *Log) published(end, bytes int64) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.end, g.hw = end, end
+	g.end = end
 	g.bytes += bytes
+	if n := len(g.flight); n > 0 && g.flight[n-1].next <= end {
+		g.land()
+	}
+	if !g.replicated.Load() {
+		g.hw = end
+		g.tell()
+	}
+}
+
+// tell wakes who watches the high watermark. The mutex is held.
+func (g *Log) tell() {
 	for ch := range g.watchers {
 		select {
 		case ch <- struct{}{}:
@@ -149,10 +173,16 @@ func (g *Log) published(end, bytes int64) {
 	}
 }
 
-// extend notes that segment id holds the log from base on.
+// extend notes that segment id holds the log from base on. Older segments count
+// below base only: where they hold more, the log was cut back since.
 func (g *Log) extend(id uint64, base int64) {
-	if n := len(g.extents); n > 0 && g.extents[n-1].segment == id {
+	n := len(g.extents)
+	if n > 0 && g.extents[n-1].segment == id {
 		g.extents[n-1].base = min(base, g.extents[n-1].base)
+		return
+	}
+	if n > 0 && g.extents[n-1].base > base {
+		g.cutExtents(id, base)
 		return
 	}
 	g.extents = append(g.extents, extent{segment: id, base: base})
@@ -172,11 +202,16 @@ func (g *Log) thinExtents() {
 }
 
 // cutBack forgets all from offset on; segment id is where the log goes on. It
-// returns the epochs that begin there.
-func (g *Log) cutBack(id uint64, offset int64) []epochStart {
+// returns the epochs that begin there. The mutex is held.
+func (g *Log) cutBack(id uint64, offset int64) (gone []epochStart) {
 	g.cutExtents(id, offset)
-	g.end, g.hw = offset, min(g.hw, offset)
-	return g.epochs.cut(offset)
+	g.truncated += g.end - offset
+	g.cuts++
+	g.end, g.hw, g.drained = offset, min(g.hw, offset), min(g.drained, offset)
+	gone = g.epochs.cut(offset)
+	g.lastEpoch = g.epochs.last()
+	g.keepCounts()
+	return gone
 }
 
 func (g *Log) cutExtents(id uint64, offset int64) {
@@ -184,24 +219,72 @@ func (g *Log) cutExtents(id uint64, offset int64) {
 	for keep > 0 && g.extents[keep-1].base >= offset {
 		keep--
 	}
-	g.extents = append(g.extents[:keep], extent{segment: id, base: offset, cut: true})
+	g.extents = g.extents[:keep]
+	if keep == 0 || g.extents[keep-1].segment != id { // else its own index knows
+		g.extents = append(g.extents, extent{segment: id, base: offset, cut: true})
+	}
+}
+
+// aliveBelow returns how far a segment that holds the log up to next still
+// counts: not beyond where a later segment takes over.
+func (g *Log) aliveBelow(id uint64, next int64) int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, x := range g.extents {
+		if x.segment > id {
+			next = min(next, x.base)
+			break
+		}
+	}
+	return min(next, g.end)
 }
 
 // advanceStart gives up what lies below offset, with so many bytes of batches.
-// Records that were not drained by then count as dropped.
-func (g *Log) advanceStart(offset, bytes int64) {
+// Records that were not drained by then count as dropped; it returns them.
+func (g *Log) advanceStart(offset, bytes int64) (lost int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.bytes -= bytes
 	if offset <= g.start {
-		return
+		return 0
 	}
-	if lost := offset - max(g.start, g.drained); lost > 0 {
+	if lost = max(offset-max(g.start, g.drained), 0); lost > 0 {
 		g.dropped += lost
+		g.keepCounts()
 	}
 	g.start, g.drained = offset, max(g.drained, offset)
 	for len(g.extents) > 1 && g.extents[1].base <= offset {
 		g.extents = g.extents[1:]
 	}
 	g.epochs.advance(offset)
+	g.store.state.Put(startKey(g.id), logStart{g.start, g.restarts}.append(nil))
+	return lost
+}
+
+// keepCounts makes the counts durable with one of the next commits.
+func (g *Log) keepCounts() {
+	b := binary.BigEndian.AppendUint64(nil, uint64(g.dropped))
+	g.store.state.Put(droppedKey(g.id), binary.BigEndian.AppendUint64(b, uint64(g.truncated)))
+}
+
+// logStart is where a log began after so many restarts. What was noted before
+// the last restart says nothing about the log since.
+type logStart struct {
+	offset   int64
+	restarts uint64
+}
+
+func (s logStart) append(b []byte) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, uint64(s.offset)), s.restarts)
+}
+
+// parseLogStart reads a logStart; the first version had no count of restarts.
+func parseLogStart(b []byte) (s logStart, ok bool) {
+	if len(b) >= 16 {
+		s.restarts = binary.BigEndian.Uint64(b[8:])
+	}
+	if len(b) >= 8 {
+		s.offset = int64(binary.BigEndian.Uint64(b))
+	}
+	return s, len(b) >= 8
 }

@@ -237,7 +237,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.settleLogs()
-	return s.pruneEpochs()
+	return s.settleEpochs()
 }
 
 // recycle gives a slot that holds nothing to the pool.

@@ -19,41 +19,64 @@ import (
 // Errors: ErrOffsetOutOfRange when offset lies below the start or above the
 // high watermark; *CorruptError when the batch can't be read back.
 func (g *Log) Read(offset int64, buf []byte, sizeMax int) ([]byte, error) {
+	return g.readTo(g.visible, offset, buf, sizeMax)
+}
+
+// bounds is what may be read of a log at one moment.
+type bounds struct {
+	start, limit int64
+	cuts         uint64
+}
+
+// visible bounds what everybody may read, synced what is on flash.
+func (g *Log) visible() bounds {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return bounds{g.start, g.hw, g.cuts}
+}
+
+func (g *Log) synced() bounds {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return bounds{g.start, g.end, g.cuts}
+}
+
+func (g *Log) readTo(now func() bounds, offset int64, buf []byte, sizeMax int) ([]byte, error) {
 	for {
-		out, err := g.read(offset, buf, sizeMax)
+		b := now()
+		out, err := g.read(offset, b, buf, sizeMax)
 		if c := (*CorruptError)(nil); errors.As(err, &c) {
-			c.LastOffset = max(c.FirstOffset, min(c.LastOffset, g.HighWatermark()-1))
+			c.LastOffset = max(c.FirstOffset, min(c.LastOffset, b.limit-1))
 		}
-		if !errors.Is(err, errRecycled) {
+		after := now()
+		switch {
+		case after.cuts != b.cuts:
+			buf = out[:len(buf)] // what was read may have been cut off meanwhile
+		case !errors.Is(err, errRecycled):
 			return out, err
-		}
-		// The segment was recycled under the reader; the start has moved.
-		if g.StartOffset() <= offset {
+		case after.start <= offset:
 			return buf, g.corrupt(offset, offset, nil, 0, err)
-		}
+		} // else the segment was recycled under the reader; the start has moved
 	}
 }
 
 var errRecycled = errors.New("the segment is gone")
 
-func (g *Log) read(offset int64, buf []byte, sizeMax int) ([]byte, error) {
-	g.mu.Lock()
-	start, hw := g.start, g.hw
-	g.mu.Unlock()
+func (g *Log) read(offset int64, b bounds, buf []byte, sizeMax int) ([]byte, error) {
 	switch {
-	case offset < start || offset > hw:
-		return buf, fmt.Errorf("%s: offset %d, held are %d to %d: %w", g.id, offset, start, hw-1, ErrOffsetOutOfRange)
-	case offset == hw:
+	case offset < b.start || offset > b.limit:
+		return buf, fmt.Errorf("%s: offset %d, held are %d to %d: %w", g.id, offset, b.start, b.limit-1, ErrOffsetOutOfRange)
+	case offset == b.limit:
 		return buf, nil
 	}
-	run, err := g.locate(offset)
+	run, err := g.locate(offset, b.limit)
 	if err != nil {
 		return buf, err
 	}
 	if !run.covers(offset) {
-		return buf, g.corrupt(offset, run.firstOffset(hw)-1, run.seg, 0, errors.New("no batch was found for them"))
+		return buf, g.corrupt(offset, run.firstOffset(b.limit)-1, run.seg, 0, errors.New("no batch was found for them"))
 	}
-	return g.readRun(run, offset, hw, buf, sizeMax)
+	return g.readRun(run, offset, b.limit, buf, sizeMax)
 }
 
 // run is a part of the log that lies in one segment.
@@ -65,16 +88,17 @@ type run struct {
 
 func (r run) covers(offset int64) bool { return len(r.refs) > 0 && r.refs[0].Offset <= offset }
 
-func (r run) firstOffset(hw int64) int64 {
+func (r run) firstOffset(limit int64) int64 {
 	if len(r.refs) == 0 {
-		return hw
+		return limit
 	}
 	return r.refs[0].Offset
 }
 
 // locate finds the segment that holds offset, and its batches from there on.
-// Where nothing holds it (flash lost it) the run begins above offset.
-func (g *Log) locate(offset int64) (run, error) {
+// Where nothing holds it (flash lost it) the run begins above offset, at limit
+// at most.
+func (g *Log) locate(offset, limit int64) (run, error) {
 	if r, ok := g.lane.activeRun(g.ref, offset); ok {
 		return r, nil
 	}
@@ -87,7 +111,7 @@ func (g *Log) locate(offset int64) (run, error) {
 		g.mu.Unlock()
 		return run{}, errRecycled
 	}
-	id, end := g.extents[i].segment, g.hw
+	id, end := g.extents[i].segment, limit
 	if i+1 < len(g.extents) {
 		end = g.extents[i+1].base
 	}
@@ -121,7 +145,7 @@ const (
 )
 
 // readRun reads the batches of a run, as many neighbours at once as pays.
-func (g *Log) readRun(r run, offset, hw int64, buf []byte, sizeMax int) ([]byte, error) {
+func (g *Log) readRun(r run, offset, limit int64, buf []byte, sizeMax int) ([]byte, error) {
 	start := len(buf)
 	err := g.store.files.with(r.seg.slot, func(f vfs.File) error {
 		for i := 0; i < len(r.refs); {
@@ -130,7 +154,7 @@ func (g *Log) readRun(r run, offset, hw int64, buf []byte, sizeMax int) ([]byte,
 				return nil
 			}
 			n = max(n, 1)
-			out, more, err := g.readSpan(f, r, i, n, offset, hw, buf)
+			out, more, err := g.readSpan(f, r, i, n, offset, limit, buf)
 			if buf = out; err != nil || !more {
 				return err
 			}
@@ -148,8 +172,8 @@ func (g *Log) readRun(r run, offset, hw int64, buf []byte, sizeMax int) ([]byte,
 }
 
 // readSpan reads n batches of a run with one read, into buf itself, and closes
-// up the bytes between them. more says that the high watermark lies beyond.
-func (g *Log) readSpan(f vfs.File, r run, i, n int, offset, hw int64, buf []byte) (out []byte, more bool, err error) {
+// up the bytes between them. more says that the limit lies beyond.
+func (g *Log) readSpan(f vfs.File, r run, i, n int, offset, limit int64, buf []byte) (out []byte, more bool, err error) {
 	first, last := r.refs[i], r.refs[i+n-1]
 	start, size := len(buf), int(last.Pos+last.Len-first.Pos)
 	buf = slices.Grow(buf, size)[:start+size]
@@ -168,7 +192,7 @@ func (g *Log) readSpan(f vfs.File, r run, i, n int, offset, hw int64, buf []byte
 		if err != nil {
 			return buf[:end], false, g.corrupt(ref.Offset, r.lastOffset(k), r.seg, int64(ref.Pos), err)
 		}
-		if next > hw {
+		if next > limit {
 			return buf[:end], false, nil
 		}
 		end += copy(buf[end:], payload)

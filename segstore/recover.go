@@ -80,7 +80,7 @@ func (l *lane) replay(segs []found, i int) (*replay, error) {
 	}
 	for _, h := range segs[i].holds {
 		if g := l.store.refs[h.ref]; g != nil && h.bytes > 0 {
-			g.end = max(g.end, h.next)
+			g.end = h.next
 		}
 	}
 	return r, err
@@ -281,11 +281,14 @@ func readHeader(f vfs.File, size int64) (segment.Header, error) {
 // settleLogs brings every log's bounds together after all lanes were read.
 func (s *Store) settleLogs() {
 	for _, g := range s.logs {
-		if b := s.state.Get(startKey(g.id)); len(b) == 8 {
-			g.start = max(g.start, int64(binary.BigEndian.Uint64(b)))
+		if noted, ok := parseLogStart(s.state.Get(startKey(g.id))); ok && noted.restarts >= g.restarts {
+			g.start = max(g.start, noted.offset)
 		}
-		if b := s.state.Get(droppedKey(g.id)); len(b) == 8 {
+		if b := s.state.Get(droppedKey(g.id)); len(b) >= 8 {
 			g.dropped = int64(binary.BigEndian.Uint64(b))
+			if len(b) >= 16 {
+				g.truncated = int64(binary.BigEndian.Uint64(b[8:]))
+			}
 		}
 		first := g.end
 		if len(g.extents) > 0 {
@@ -295,7 +298,8 @@ func (s *Store) settleLogs() {
 		g.hw, g.next, g.drained = g.end, g.end, g.start
 		g.epochs.cut(g.end)
 		g.epochs.advance(g.start)
-		g.epoch = g.epochs.last() + 1
+		g.lastEpoch = g.epochs.last()
+		g.epoch = g.lastEpoch + 1
 	}
 }
 
@@ -316,7 +320,8 @@ func (s *Store) scanIndex(slot uint32, size int64, seqEnd uint64, damaged func(*
 	end, err := segment.Scan(f, h, seqEnd, func(c segment.Commit) error {
 		t.LastSeq, t.AgeMillis = c.Seq, c.AgeMillis
 		for _, fr := range c.Frames {
-			if fr.Type == segment.FrameBatch || fr.Type == segment.FrameTruncate {
+			switch fr.Type {
+			case segment.FrameBatch, segment.FrameTruncate, segment.FrameRestart:
 				if _, err := indexFrame(x, fr); err != nil {
 					return err
 				}

@@ -51,7 +51,7 @@ func (r *replay) frame(f segment.Frame) error {
 			return err
 		}
 		s.state.load(e)
-	case segment.FrameBatch, segment.FrameTruncate:
+	case segment.FrameBatch, segment.FrameTruncate, segment.FrameRestart:
 		g := s.refs[f.Partition]
 		if g == nil {
 			return fmt.Errorf("%s of partition %d, which nobody knows", f.Type, f.Partition)
@@ -61,11 +61,14 @@ func (r *replay) frame(f segment.Frame) error {
 			return err
 		}
 		g.end = end
-		if f.Type == segment.FrameTruncate {
+		switch f.Type {
+		case segment.FrameTruncate:
 			g.epochs.cut(end)
-		} else {
+		case segment.FrameRestart:
+			g.start, g.restarts, g.epochs = end, binary.BigEndian.Uint64(f.Payload[8:]), nil
+		default:
 			h, _ := batch.ParseHeader(f.Payload)
-			g.epochs.assign(h.LeaderEpoch, h.BaseOffset)
+			g.epochs.witness(h.LeaderEpoch, h.BaseOffset)
 		}
 	default:
 		return fmt.Errorf("%s is not known to this version: it was written by a newer one", f.Type)
@@ -73,14 +76,22 @@ func (r *replay) frame(f segment.Frame) error {
 	return nil
 }
 
-// indexFrame notes a batch or truncation in x and returns the log's end.
+// indexFrame notes a batch, truncation or restart in x and returns the log's end.
 func indexFrame(x segment.Index, f segment.Frame) (end int64, err error) {
-	if f.Type == segment.FrameTruncate {
+	switch f.Type {
+	case segment.FrameTruncate:
 		if len(f.Payload) != 8 {
 			return 0, fmt.Errorf("truncation has %d bytes, 8 expected", len(f.Payload))
 		}
 		end = int64(binary.BigEndian.Uint64(f.Payload))
 		x.Truncate(f.Partition, end)
+		return end, nil
+	case segment.FrameRestart:
+		if len(f.Payload) != 16 {
+			return 0, fmt.Errorf("restart has %d bytes, 16 expected", len(f.Payload))
+		}
+		end = int64(binary.BigEndian.Uint64(f.Payload))
+		x.Restart(f.Partition, end)
 		return end, nil
 	}
 	h, err := batch.ParseHeader(f.Payload)
@@ -111,7 +122,7 @@ func (r *replay) restore(snap snapshot) error {
 		if g.id != id || g.lane != r.lane {
 			return fmt.Errorf("partition %d is %s in the metadata file and %s in the journal", p.Ref, g.id, id)
 		}
-		g.start, g.end = p.Start, p.End
+		g.start, g.end, g.restarts = p.Start, p.End, p.Restarts
 	}
 	return nil
 }

@@ -156,8 +156,9 @@ func (s *Store) streamBytes(c metadata.StreamConfig) (sum int64) {
 	return sum
 }
 
-// free recycles a sealed segment if all of it is below its logs' starts or may
-// go. What goes undrained is counted and said.
+// free recycles a sealed segment if all of it is below its logs' starts, was cut
+// off, or may go: which nothing may that is not below the high watermark. What
+// goes undrained is counted and said.
 func (s *Store) free(seg *segmentInfo, may func(*Log, metadata.StreamConfig, int64) bool) bool {
 	x, err := s.summary(seg)
 	if err != nil {
@@ -170,13 +171,15 @@ func (s *Store) free(seg *segmentInfo, may func(*Log, metadata.StreamConfig, int
 			return false // nobody knows whose batches these are: opening has said so
 		}
 		c, _ := s.Stream(g.id.Stream)
-		if e.Bytes > 0 && e.Next > g.StartOffset() && !may(g, c, e.Next) {
+		next := g.aliveBelow(seg.id, e.Next)
+		if e.Bytes > 0 && next > g.StartOffset() && (next > g.HighWatermark() || !may(g, c, next)) {
 			return false
 		}
 	}
 	for ref, e := range x {
 		if e.Bytes > 0 {
-			s.giveUp(s.logByRef(ref), e)
+			g := s.logByRef(ref)
+			s.giveUp(g, g.aliveBelow(seg.id, e.Next), e.Bytes)
 		}
 	}
 	s.removeSegment(seg)
@@ -191,13 +194,10 @@ func (s *Store) free(seg *segmentInfo, may func(*Log, metadata.StreamConfig, int
 	return true
 }
 
-// giveUp moves a log's start behind what a freed segment held.
-func (s *Store) giveUp(g *Log, e *segment.PartitionIndex) {
-	before := g.Dropped()
-	g.advanceStart(min(e.Next, g.EndOffset()), e.Bytes)
-	s.state.Put(startKey(g.id), binary.BigEndian.AppendUint64(nil, uint64(g.StartOffset())))
-	if lost := g.Dropped() - before; lost > 0 {
-		s.state.Put(droppedKey(g.id), binary.BigEndian.AppendUint64(nil, uint64(g.Dropped())))
+// giveUp moves a log's start behind what a freed segment held, of which next was
+// alive.
+func (s *Store) giveUp(g *Log, next, bytes int64) {
+	if lost := g.advanceStart(next, bytes); lost > 0 {
 		s.log.Warn("records dropped before they were drained, as their stream is configured",
 			"partition", g.id, "records", lost, "logStart", g.StartOffset(), "droppedEver", g.Dropped())
 	}

@@ -94,7 +94,7 @@ func (l *lane) snapshot() snapshot {
 		if g.lane == l {
 			g.mu.Lock()
 			snap.Partitions = append(snap.Partitions, snapPartition{Ref: g.ref, Stream: g.id.Stream, Partition: g.id.Partition,
-				Start: g.start, End: g.end})
+				Start: g.start, End: g.end, Restarts: g.restarts})
 			g.mu.Unlock()
 		}
 	}

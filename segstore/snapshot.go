@@ -24,6 +24,7 @@ type snapPartition struct {
 	Partition int32
 	Start     int64
 	End       int64
+	Restarts  uint64 // not there in what the first version wrote
 }
 
 type snapSegment struct {

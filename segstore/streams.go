@@ -72,7 +72,7 @@ func (s *Store) adopt(rec streamRecord) {
 }
 
 func (s *Store) addLog(id metadata.PartitionID, ref uint32, lane uint8) *Log {
-	g := &Log{store: s, lane: s.lanes[lane], id: id, ref: ref, watchers: map[chan struct{}]struct{}{}}
+	g := &Log{store: s, lane: s.lanes[lane], id: id, ref: ref, watchers: map[chan struct{}]struct{}{}, lastEpoch: -1, spent: -1}
 	s.logs[id] = g
 	s.refs[ref] = g
 	s.nextRef = max(s.nextRef, ref+1)

@@ -41,11 +41,12 @@ const (
 	FrameTruncate FrameType = 2 // i64: the partition's log ends here now
 	FrameState    FrameType = 3 // a small fact: u64 version, u16 key length, key, value
 	FrameSnapshot FrameType = 4 // all small facts; the first frame of every segment
+	FrameRestart  FrameType = 5 // i64: the partition's log is empty and goes on here; u64: how often it was restarted
 )
 
 // String names the type as the inspector shows it.
 func (t FrameType) String() string {
-	names := [...]string{1: "batch", 2: "truncate", 3: "state", 4: "snapshot"}
+	names := [...]string{1: "batch", 2: "truncate", 3: "state", 4: "snapshot", 5: "restart"}
 	if int(t) < len(names) && names[t] != "" {
 		return names[t]
 	}

@@ -61,6 +61,12 @@ func (x Index) Truncate(p uint32, offset int64) {
 	e.Base, e.Next = min(e.Base, offset), min(e.Next, offset)
 }
 
+// Restart forgets all of p, here and in older segments: the log goes on at
+// offset, which may be anywhere.
+func (x Index) Restart(p uint32, offset int64) {
+	x[p] = &PartitionIndex{Base: offset, Next: offset, TruncatedTo: 0}
+}
+
 // Find returns the index in Refs of the batch that holds offset, or begins
 // right after a hole at offset; len(Refs) when there is none.
 func (e *PartitionIndex) Find(offset int64) int {
