@@ -15,23 +15,24 @@ type followState struct {
 }
 
 // FollowerStep is what a follower does with an answer: at most one of
-// Truncate, Restart and Append. Each goes through the journal, guarded by
+// Truncate, Restart and Records. Each goes through the journal, guarded by
 // AdmitCut or AdmitCopy at the moment it is placed.
 type FollowerStep struct {
 	LeaderEpoch int32
-	Truncate    bool  // cut the log back to Offset; then call Truncated
-	Restart     bool  // empty the log, to go on at Offset; then call Restarted
-	Append      bool  // append the answer's Records verbatim; then call Synced or Failed
-	Offset      int64 // of Truncate or Restart
-	Lost        int64 // records below the high watermark that go with it, after an unclean election
-	Err         error // the leader refused, or its answer makes no sense: ask again later
+	Truncate    bool   // cut the log back to Offset; then call Truncated
+	Restart     bool   // empty the log, to go on at Offset; then call Restarted
+	Offset      int64  // of Truncate or Restart
+	Records     []byte // whole batches to append verbatim; then call Synced or Failed
+	Drained     int64  // nobody upstream needs what lies below
+	Lost        int64  // records below the high watermark that go with it, after an unclean election
+	Err         error  // the leader refused, or its answer makes no sense: ask again later
 	Effects
 
 	asked FetchPartition
 }
 
 // follow begins an epoch.
-func (p *Partition) follow() { p.following = followState{} }
+func (p *Partition) follow() { p.followState = followState{} }
 
 // NextFetch is what to ask the leader. It is not ok while something of the
 // journal's is not on flash yet, or there is nobody to ask.
@@ -40,11 +41,11 @@ func (p *Partition) NextFetch() (leader metadata.NodeID, r FetchPartition, ok bo
 	if p.without(WithoutSyncedEnd) {
 		end = p.log.PlacedOffset()
 	}
-	if p.role != RoleFollower || p.cutting || end != p.log.PlacedOffset() {
+	if p.role != Follower || p.cutting || end != p.log.PlacedOffset() {
 		return metadata.NoNode, r, false
 	}
 	r = FetchPartition{Partition: p.id, LeaderEpoch: p.epoch, Offset: end, LastEpoch: p.log.LastEpoch()}
-	if p.without(WithoutEpochTruncation) || p.without(WithoutEpochWalk) && p.following.cuts > 0 {
+	if p.without(WithoutEpochTruncation) || p.without(WithoutEpochWalk) && p.cuts > 0 {
 		r.LastEpoch = -1
 	}
 	return p.state.Leader, r, true
@@ -57,12 +58,12 @@ func (p *Partition) Fetched(now time.Duration, asked FetchPartition, a *FetchedP
 	s := FollowerStep{LeaderEpoch: asked.LeaderEpoch, asked: asked}
 	outOfRange := a.Err == ErrOffsetOutOfRange
 	switch {
-	case p.role != RoleFollower || !p.stands(asked):
+	case p.role != Follower || !p.stands(asked):
 	case a.Err != nil && !outOfRange:
 		s.Err = a.Err
 	case a.LeaderEpoch != p.epoch && !p.without(WithoutEpochCheck):
 		s.Err = fmt.Errorf("%s: the answer is of epoch %d, this is %d: %w", p.id, a.LeaderEpoch, p.epoch, ErrFencedLeaderEpoch)
-	case p.without(WithoutEpochTruncation) && p.following.cuts == 0 && p.hw < asked.Offset:
+	case p.without(WithoutEpochTruncation) && p.cuts == 0 && p.hw < asked.Offset:
 		p.cut(&s, p.hw)
 	case outOfRange:
 		p.restart(&s, a.LogStart)
@@ -73,7 +74,8 @@ func (p *Partition) Fetched(now time.Duration, asked FetchPartition, a *FetchedP
 		}
 		p.partWays(&s, a)
 	default:
-		p.following.bound = max(p.following.bound, a.HighWatermark)
+		s.Drained = a.Drained
+		p.bound = max(p.bound, a.HighWatermark)
 		p.append(&s, a)
 	}
 	s.Effects = p.act(now, s.Effects)
@@ -100,7 +102,7 @@ func (p *Partition) append(s *FollowerStep, a *FetchedPartition) {
 	case err != nil:
 		s.Err = fmt.Errorf("%s: records at %d: %w", p.id, s.asked.Offset, err)
 	case h.BaseOffset == s.asked.Offset:
-		s.Append = true
+		s.Records = a.Records
 	case p.log.StartOffset() == p.log.PlacedOffset():
 		p.restart(s, a.LogStart)
 	default:
@@ -132,7 +134,7 @@ func (p *Partition) partWays(s *FollowerStep, a *FetchedPartition) {
 // cut decides on a truncation. What the high watermark covers was confirmed:
 // only an unclean election may take it back.
 func (p *Partition) cut(s *FollowerStep, to int64) {
-	p.following.cuts++
+	p.cuts++
 	s.Truncate, s.Offset = true, to
 	p.giveUp(s, to)
 }
@@ -140,7 +142,7 @@ func (p *Partition) cut(s *FollowerStep, to int64) {
 // restart decides to begin anew at the leader's log start. Log start and high
 // watermark go there together (KAFKA-9491).
 func (p *Partition) restart(s *FollowerStep, at int64) {
-	p.following.cuts++
+	p.cuts++
 	s.Restart, s.Offset = true, at
 	if at < s.asked.Offset {
 		p.giveUp(s, at)
@@ -165,7 +167,7 @@ func (p *Partition) giveUp(s *FollowerStep, to int64) {
 // at base: it returns the batch's own epoch.
 func (p *Partition) AdmitCopy(h *batch.Header, base int64, leaderEpoch int32) (epoch int32, err error) {
 	switch {
-	case p.role != RoleFollower || leaderEpoch != p.epoch && !p.without(WithoutEpochCheck):
+	case p.role != Follower || leaderEpoch != p.epoch && !p.without(WithoutEpochCheck):
 		return 0, fmt.Errorf("%s: copy of epoch %d, this is %d: %w", p.id, leaderEpoch, p.epoch, ErrFencedLeaderEpoch)
 	case h.BaseOffset != base:
 		return 0, fmt.Errorf("%s: copy begins at %d, the log ends at %d: %w", p.id, h.BaseOffset, base, ErrOffsetOutOfRange)
@@ -181,7 +183,7 @@ func (p *Partition) AdmitCopy(h *batch.Header, base int64, leaderEpoch int32) (e
 // still the log that the answer was about? A cut that comes late would take
 // what was confirmed since.
 func (p *Partition) AdmitCut(s *FollowerStep) error {
-	if !p.without(WithoutCutCheck) && (p.role != RoleFollower || !p.stands(s.asked)) {
+	if !p.without(WithoutCutCheck) && (p.role != Follower || !p.stands(s.asked)) {
 		return fmt.Errorf("%s: cut to %d of epoch %d comes late: %w", p.id, s.Offset, s.LeaderEpoch, ErrFencedLeaderEpoch)
 	}
 	p.cutting, p.cutTo = true, s.Offset
@@ -190,13 +192,14 @@ func (p *Partition) AdmitCut(s *FollowerStep) error {
 }
 
 // Truncated is called when a Truncate is on flash.
-func (p *Partition) Truncated(now time.Duration) Effects {
+func (p *Partition) Truncated(to int64) Effects {
 	p.cutting = false
-	return p.act(now, Effects{})
+	p.rollback(to)
+	return p.settle(Effects{})
 }
 
 // Restarted is called when a Restart is on flash.
-func (p *Partition) Restarted(now time.Duration, at int64) Effects {
+func (p *Partition) Restarted(at int64) Effects {
 	p.cutting = false
 	p.producers = NewProducers()
 	fx := Effects{}
@@ -204,5 +207,5 @@ func (p *Partition) Restarted(now time.Duration, at int64) Effects {
 		fx.Moved = p.hw != at
 		p.hw = at
 	}
-	return p.act(now, fx)
+	return p.settle(fx)
 }

@@ -9,8 +9,8 @@ import (
 	"cistern/segstore/batch"
 )
 
-// leading is what only a leader keeps. It begins anew with each epoch.
-type leading struct {
+// leadState is what only a leader keeps. It begins anew with each epoch.
+type leadState struct {
 	began     int64 // the log's end when the epoch began
 	followers map[metadata.NodeID]*follower
 	alter     alter
@@ -23,6 +23,7 @@ type follower struct {
 	fetched     time.Duration // when it asked last
 	fetchedEnd  int64         // where the leader's log ended then
 	caughtUp    time.Duration // when it was last known to be at the leader's end
+	told        int64         // the high watermark that it was sent last
 }
 
 // lead begins an epoch.
@@ -30,7 +31,7 @@ func (p *Partition) lead(now time.Duration) {
 	if last := p.log.LastEpoch(); last >= p.epoch {
 		p.breaks("to lead in epoch %d, but the log has epoch %d", p.epoch, last)
 	}
-	p.leading = leading{began: p.log.PlacedOffset(), followers: map[metadata.NodeID]*follower{}}
+	p.leadState = leadState{began: p.log.PlacedOffset(), followers: map[metadata.NodeID]*follower{}}
 	p.meet(now)
 }
 
@@ -59,7 +60,7 @@ func (p *Partition) meet(now time.Duration) {
 // advance moves the high watermark as far as the role's rule allows.
 func (p *Partition) advance() {
 	switch p.role {
-	case RoleLeader:
+	case Leader:
 		minInsync := p.minInsync
 		if p.without(WithoutMinISRWatermark) {
 			minInsync = 0
@@ -71,8 +72,8 @@ func (p *Partition) advance() {
 			}
 		}
 		p.hw = watermark(p.hw, ends, len(p.state.ISR), minInsync)
-	case RoleFollower:
-		p.hw = max(p.hw, min(p.following.bound, p.syncedEnd()))
+	case Follower:
+		p.hw = max(p.hw, min(p.bound, p.syncedEnd()))
 	}
 }
 
@@ -80,7 +81,7 @@ func (p *Partition) advance() {
 // base: it returns the epoch to stamp, or why the batch is refused. A
 // [DuplicateError] means that it is there already.
 func (p *Partition) Admit(h *batch.Header, base int64, acks metadata.Acks) (epoch int32, err error) {
-	if p.role != RoleLeader {
+	if p.role != Leader {
 		return 0, fmt.Errorf("%s: %w", p.id, ErrNotLeader)
 	}
 	p.rollback(base)
@@ -129,7 +130,7 @@ func (p *Partition) Fetch(now time.Duration, node metadata.NodeID, incarnation u
 func (p *Partition) refuse(node metadata.NodeID, incarnation uint64, r *FetchPartition) error {
 	_, known := p.followers[node]
 	switch {
-	case p.role != RoleLeader && p.role != RoleFollower || p.role != RoleLeader && !p.without(WithoutEpochCheck):
+	case p.role != Leader:
 		return ErrNotLeader
 	case r.LeaderEpoch < p.epoch && !p.without(WithoutEpochCheck):
 		return ErrFencedLeaderEpoch
@@ -166,6 +167,19 @@ func (p *Partition) compare(r *FetchPartition) (*Divergence, error) {
 	return nil, nil
 }
 
+// News reports whether the follower was not yet told where the high watermark
+// is; Told notes that it is being told.
+func (p *Partition) News(node metadata.NodeID) bool {
+	f := p.followers[node]
+	return f != nil && f.told < p.hw
+}
+
+func (p *Partition) Told(node metadata.NodeID, hw int64) {
+	if f := p.followers[node]; f != nil {
+		f.told = max(f.told, hw)
+	}
+}
+
 // heard notes that a follower has everything below end on flash. It was caught
 // up at the last moment for which that is known.
 func (p *Partition) heard(now time.Duration, f *follower, end int64) {
@@ -180,7 +194,7 @@ func (p *Partition) heard(now time.Duration, f *follower, end int64) {
 	f.end, f.fetched, f.fetchedEnd = max(f.end, end), now, placed
 }
 
-// inSync reports whether n is in the ISR as confirmed or asked for.
+// maximalISR is who may be in sync: the ISR, and all that was asked for.
 func (p *Partition) maximalISR() []metadata.NodeID {
 	if p.without(WithoutUnion) {
 		return p.state.ISR

@@ -60,8 +60,8 @@ type Partition struct {
 	cutting bool  // a cut is placed and not yet synced
 	cutTo   int64 // what is synced ends there until it is
 
-	leading               // while role is RoleLeader
-	following followState // while role is RoleFollower
+	leadState   // while role is Leader
+	followState // while role is Follower
 }
 
 // NewPartition starts with a log, and the high watermark as it was kept last.
@@ -131,18 +131,18 @@ func (p *Partition) turn(now time.Duration) Effects {
 	var fx Effects
 	role, epoch := p.roleNow(), p.state.LeaderEpoch
 	was, before := p.role, p.epoch
-	fx.Resigned = was == RoleLeader && role != RoleLeader
+	fx.Resigned = was == Leader && role != Leader
 	p.role, p.epoch = role, epoch
 	switch {
-	case role == RoleLeader && (was != RoleLeader || epoch != before):
+	case role == Leader && (was != Leader || epoch != before):
 		p.lead(now)
-	case role == RoleLeader:
+	case role == Leader:
 		p.meet(now)
-	case role == RoleFollower && (was != RoleFollower || epoch != before):
+	case role == Follower && (was != Follower || epoch != before):
 		p.follow()
 	}
-	if role != RoleLeader {
-		p.leading = leading{}
+	if role != Leader {
+		p.leadState = leadState{}
 	}
 	return p.act(now, fx)
 }
@@ -151,34 +151,40 @@ func (p *Partition) roleNow() Role {
 	s := &p.state
 	switch {
 	case !p.known || p.broken != "" || s.Leader == metadata.NoNode:
-		return RoleIdle
+		return Idle
 	case s.Leader != p.opt.Self:
 		if s.IsReplica(p.opt.Self) || s.InISR(p.opt.Self) {
-			return RoleFollower
+			return Follower
 		}
-		return RoleIdle
+		return Idle
 	case s.LeaderEpoch <= p.resigned || p.incarnation == 0:
-		return RoleIdle
+		return Idle
 	case p.incarnations[p.opt.Self] != p.incarnation && !p.without(WithoutIncarnation):
-		return RoleIdle // meant for the process before this one, or the next
+		return Idle // meant for the process before this one, or the next
 	}
-	return RoleLeader
+	return Leader
 }
 
-// act ends every call: the high watermark moves as far as it may, and a leader
+// act ends most calls: the high watermark moves as far as it may, and a leader
 // asks for another ISR when it is time to.
 func (p *Partition) act(now time.Duration, fx Effects) Effects {
+	fx = p.settle(fx)
+	if p.role == Leader {
+		fx.Alter = p.change(now)
+	}
+	return fx
+}
+
+// settle moves the high watermark, and stops a partition that is broken.
+func (p *Partition) settle(fx Effects) Effects {
 	before := p.hw
 	p.advance()
 	if p.hw > p.log.EndOffset() {
 		p.breaks("high watermark %d beyond the synced end %d", p.hw, p.log.EndOffset())
 	}
-	if p.role == RoleLeader && p.broken == "" {
-		fx.Alter = p.change(now)
-	}
 	if p.broken != "" {
-		fx.Resigned = fx.Resigned || p.role == RoleLeader
-		p.role = RoleIdle
+		fx.Resigned = fx.Resigned || p.role == Leader
+		p.role = Idle
 	}
 	fx.HighWatermark, fx.Broken = p.hw, p.broken
 	fx.Moved = fx.Moved || p.hw != before
@@ -201,9 +207,9 @@ func (p *Partition) Failed() Effects {
 // takes nothing.
 func (p *Partition) Resign() Effects {
 	fx := Effects{HighWatermark: p.hw, Broken: p.broken}
-	if p.role == RoleLeader {
+	if p.role == Leader {
 		p.resigned = p.epoch
-		p.role, p.leading = RoleIdle, leading{}
+		p.role, p.leading = Idle, leadState{}
 		fx.Resigned = true
 	}
 	return fx

@@ -11,17 +11,17 @@ import (
 type Role uint8
 
 const (
-	RoleIdle     Role = iota // keeps no copy, or has no leader to follow
-	RoleFollower             // copies the leader's log
-	RoleLeader
+	Idle     Role = iota // keeps no copy, or has no leader to follow
+	Follower             // copies the leader's log
+	Leader
 )
 
 // String returns the word that logs and the command line show.
 func (r Role) String() string {
 	switch r {
-	case RoleFollower:
+	case Follower:
 		return "follower"
-	case RoleLeader:
+	case Leader:
 		return "leader"
 	}
 	return "idle"
