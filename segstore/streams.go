@@ -32,8 +32,8 @@ func (s *Store) PutStream(c metadata.StreamConfig) error {
 		return fmt.Errorf("stream %q: it has %d partitions, %d were asked for; partitions can only be added", c.Name, old.Partitions, c.Partitions)
 	case known && c.Lane != old.Lane:
 		return fmt.Errorf("stream %q: it lives in lane %q and can't move to %q; give the new lane a stream of another name", c.Name, old.Lane, c.Lane)
-	case !known && len(s.streams) >= metadata.StreamsMax:
-		return fmt.Errorf("stream %q: there are %d streams, more are not allowed", c.Name, len(s.streams))
+	case !known && s.countLike(c.Name) >= metadata.StreamsMax:
+		return fmt.Errorf("stream %q: there are %d streams, more are not allowed", c.Name, metadata.StreamsMax)
 	}
 	rec := streamRecord{Config: c}
 	next := s.nextRef
@@ -58,6 +58,17 @@ func (s *Store) PutStream(c metadata.StreamConfig) error {
 	s.nextRef = next
 	s.adopt(rec)
 	return nil
+}
+
+// countLike counts the streams that are reserved, or not, as name is: one of
+// each may go with every stream.
+func (s *Store) countLike(name string) (n int) {
+	for other := range s.streams {
+		if metadata.IsReserved(other) == metadata.IsReserved(name) {
+			n++
+		}
+	}
+	return n
 }
 
 // adopt makes the logs of a stream that is in the metadata file.

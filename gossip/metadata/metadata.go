@@ -184,10 +184,15 @@ func isLane(name string) bool {
 	return false
 }
 
-// ValidateStreamName holds stream names to what Kafka allows for topics.
+// ValidateStreamName holds stream names to what Kafka allows for topics. Reserved
+// names pass: who takes names from people must refuse them (IsReserved).
 func ValidateStreamName(name string) error {
-	if name == "" || name == "." || name == ".." || len(name) > StreamNameMax {
-		return fmt.Errorf("stream name %q: needs 1 to %d characters, and the names . and .. are taken", name, StreamNameMax)
+	limit := StreamNameMax
+	if IsReserved(name) {
+		limit += reservedRoom
+	}
+	if name == "" || name == "." || name == ".." || len(name) > limit {
+		return fmt.Errorf("stream name %q: needs 1 to %d characters, and the names . and .. are taken", name, limit)
 	}
 	for _, r := range name {
 		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", r) {

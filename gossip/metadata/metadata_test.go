@@ -64,3 +64,19 @@ func TestValidate(t *testing.T) {
 		}
 	}
 }
+
+// TestReservedNames: a stream of the longest name still has room for a reserved
+// stream of its own.
+func TestReservedNames(t *testing.T) {
+	long := strings.Repeat("x", StreamNameMax)
+	for name, want := range map[string]bool{
+		ReservedPrefix + "parked." + long: true, "cistern": false, "cisterns": false, "my.cistern.x": false, ReservedPrefix: true,
+	} {
+		if err := ValidateStreamName(name); err != nil || IsReserved(name) != want {
+			t.Errorf("%.40q: reserved is %v, want %v; %v", name, IsReserved(name), want, err)
+		}
+	}
+	if err := ValidateStreamName(ReservedPrefix + long + long); err == nil {
+		t.Error("a reserved name of any length is taken")
+	}
+}

@@ -2,18 +2,14 @@ package metadata
 
 import "strings"
 
-// ReservedPrefix begins the names of streams that a gateway keeps for itself.
-// Nobody declares them, no route leads to them, and they are never drained.
+// ReservedPrefix begins the names of streams that gateways keep for themselves,
+// such as what waits for a partition's leader. They are of one gateway, never
+// replicated, and no configuration may name one.
 const ReservedPrefix = "cistern."
 
-const parkedPrefix = ReservedPrefix + "parked."
+// reservedRoom is how much longer than a stream's name the name of a reserved
+// stream that belongs to it may be.
+const reservedRoom = 32
 
-// DeclaredNameMax leaves room for what ParkedStream puts in front.
-const DeclaredNameMax = StreamNameMax - len(parkedPrefix)
-
-// ParkedStream names the stream of this gateway in which batches of another
-// wait for their leader, partition by partition.
-func ParkedStream(stream string) string { return parkedPrefix + stream }
-
-// Parked returns the stream whose batches wait in the stream of that name.
-func Parked(name string) (stream string, ok bool) { return strings.CutPrefix(name, parkedPrefix) }
+// IsReserved reports whether name is a gateway's own.
+func IsReserved(name string) bool { return strings.HasPrefix(name, ReservedPrefix) }
