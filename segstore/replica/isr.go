@@ -15,18 +15,16 @@ const (
 )
 
 // alter is a leader's wish for another ISR, until the controller's answer is
-// known. A request that got no answer may be granted at any time until the
-// partition epoch moves, so all that was asked for in this partition epoch
-// counts as if it were in sync (KIP-497).
+// known. A request without answer may be granted at any time, so whoever it
+// names counts as if it were in sync (KIP-497) until the partition epoch has
+// moved or one copy of it was refused: each reason to refuse is there to stay,
+// since epochs and incarnations only rise.
 type alter struct {
 	request *metadata.AlterPartition // nil: nothing to ask for
 	flying  bool                     // sent, and an answer is expected
 	sent    time.Duration
 	pause   time.Duration // the last one
 	notYet  time.Duration // nothing is sent before
-
-	asked []metadata.NodeID // members of every ISR asked for
-	open  int               // copies of requests whose fate is not known
 }
 
 // settleAlter forgets what was asked for: the partition epoch has moved, so it
@@ -44,19 +42,12 @@ func (p *Partition) change(now time.Duration) *metadata.AlterPartition {
 	}
 	if a.request == nil {
 		isr := p.wantedISR(now)
-		// With older requests undecided, asking for the ISR as it is moves the
-		// partition epoch, and they are void.
-		if slices.Equal(isr, p.state.ISR) && len(a.asked) == 0 {
+		if slices.Equal(isr, p.state.ISR) {
 			return nil
 		}
 		a.request = p.newAlter(isr)
 	}
-	for _, n := range a.request.ISR {
-		if !slices.Contains(a.asked, n) {
-			a.asked = append(a.asked, n)
-		}
-	}
-	a.flying, a.sent, a.open = true, now, a.open+1
+	a.flying, a.sent = true, now
 	return a.request
 }
 
@@ -119,7 +110,7 @@ func (p *Partition) Tick(now time.Duration) Effects {
 // that its fate is not known.
 func (p *Partition) Altered(now time.Duration, r *metadata.AlterPartition, answer metadata.Result, err error) Effects {
 	a := &p.alter
-	current := p.role == RoleLeader && r.LeaderEpoch == p.epoch && r.PartitionEpoch == p.state.PartitionEpoch
+	current := p.role == Leader && r.LeaderEpoch == p.epoch && r.PartitionEpoch == p.state.PartitionEpoch
 	if err == nil && answer.Partition != nil && p.known {
 		p.adopt(answer.Partition)
 	}
@@ -131,15 +122,7 @@ func (p *Partition) Altered(now time.Duration, r *metadata.AlterPartition, answe
 	a.pause = min(max(2*a.pause, alterRetryMin), alterRetryMax)
 	a.notYet = now + a.pause
 	if err == nil && answer.Err() != nil {
-		a.refused()
+		a.request = nil
 	}
 	return p.turn(now)
-}
-
-// refused: this copy will never be granted. Older ones may.
-func (a *alter) refused() {
-	a.request = nil
-	if a.open--; a.open <= 0 {
-		a.asked, a.open = nil, 0
-	}
 }

@@ -194,13 +194,13 @@ func (p *Partition) heard(now time.Duration, f *follower, end int64) {
 	f.end, f.fetched, f.fetchedEnd = max(f.end, end), now, placed
 }
 
-// maximalISR is who may be in sync: the ISR, and all that was asked for.
+// maximalISR is who may be in sync: the ISR, and whoever was asked for.
 func (p *Partition) maximalISR() []metadata.NodeID {
-	if p.without(WithoutUnion) {
-		return p.state.ISR
-	}
 	isr := p.state.ISR
-	for _, n := range p.alter.asked {
+	if p.alter.request == nil || p.without(WithoutUnion) {
+		return isr
+	}
+	for _, n := range p.alter.request.ISR {
 		if !slices.Contains(isr, n) {
 			isr = append(slices.Clip(isr), n)
 		}
