@@ -18,10 +18,10 @@ const tagsMax = 16
 var errCutShort = errors.New("cut short")
 
 // CheckProduce returns a Route.Check for Produce, which refuses requests of
-// more than partitionsMax topics and partitions.
+// more than partitionsMax partitions.
 func CheckProduce(partitionsMax int) func(version int16, body []byte) error {
 	return func(version int16, body []byte) error {
-		w := walk{b: body, flexible: version >= 9, elementsMax: partitionsMax}
+		w := walk{b: body, flexible: version >= 9, elementsMax: 2 * partitionsMax}
 		if version >= 3 {
 			w.text() // transactional id
 		}
@@ -41,10 +41,10 @@ func CheckProduce(partitionsMax int) func(version int16, body []byte) error {
 }
 
 // CheckFetch returns a Route.Check for Fetch, which refuses requests of more
-// than partitionsMax topics and partitions.
+// than partitionsMax partitions.
 func CheckFetch(partitionsMax int) func(version int16, body []byte) error {
 	return func(version int16, body []byte) error {
-		w := walk{b: body, flexible: version >= 12, elementsMax: partitionsMax}
+		w := walk{b: body, flexible: version >= 12, elementsMax: 2 * partitionsMax}
 		w.skip(fetchHead(version))
 		w.array(func() {
 			w.topic(version)
@@ -105,7 +105,7 @@ func fetchPartition(version int16) int {
 type walk struct {
 	b           []byte
 	flexible    bool
-	elementsMax int // of all arrays together
+	elementsMax int // of all arrays together: each partition may have a topic of its own
 	elements    int
 	err         error
 }

@@ -40,7 +40,7 @@ func agree(ctx context.Context, c *Conn, speaks map[kmsg.Key]Span) (versions, er
 	v := common(offered, speaks)
 	for key, s := range speaks {
 		if _, ok := v[key]; !ok {
-			return nil, fmt.Errorf("%w: no common version of %s, we speak %d to %d", ErrVersions, key.Name(), s.Min, s.Max)
+			return nil, fmt.Errorf("%w: of %s we speak %d to %d", ErrVersions, key.Name(), s.Min, s.Max)
 		}
 	}
 	return v, nil

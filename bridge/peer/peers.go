@@ -3,8 +3,10 @@ package peer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 
 	"cistern/gossip/metadata"
 	"cistern/segstore/replica"
@@ -19,36 +21,114 @@ type Config struct {
 	// Dial opens a secured connection that speaks protocol.
 	Dial func(ctx context.Context, addr, protocol string) (net.Conn, error)
 	// OnReset is told when a gateway hung up or refused a connection, which is
-	// a reason to look at once whether it lives. Nil for nobody; must not block.
+	// a reason to look at once whether it lives; silence is not. Nil for
+	// nobody. It must not block.
 	OnReset func(to metadata.Member, err error)
 	Logger  *slog.Logger // nil: slog.Default
 }
 
-// Peers reaches the other gateways. It implements replica.Peers.
-type Peers struct{}
+// Peers reaches the other gateways. It implements replica.Peers; until Run and
+// after it nobody can be reached.
+type Peers struct {
+	cfg  Config
+	work sync.WaitGroup // what Run waits for
 
-// New returns Peers. Nothing is dialed before the first call.
-func New(cfg Config) (*Peers, error) { return nil, errors.New("soon") }
-
-// Run works until ctx ends, then answers whatever waits, and returns.
-func (p *Peers) Run(ctx context.Context) error { return nil }
-
-// Fetch asks a leader; see replica.Peers.
-func (p *Peers) Fetch(ctx context.Context, to metadata.Member, r *replica.FetchRequest) (*replica.FetchAnswer, error) {
-	return nil, errors.New("soon")
+	mu      sync.Mutex
+	ctx     context.Context // Run's, nil while it does not run
+	remotes map[metadata.NodeID]*remote
 }
-
-// Produce hands batches to a leader; see replica.Peers.
-func (p *Peers) Produce(to metadata.Member, batches []*replica.Append) {}
 
 var _ replica.Peers = (*Peers)(nil)
 
-// Server serves this gateway's replica.Service to its peers.
-type Server struct {
-	Service replica.Service
-	Logger  *slog.Logger // nil: slog.Default
+var errNotRunning = errors.New("this gateway is starting or stopping")
+
+// New returns Peers. Nothing is dialed before the first call.
+func New(cfg Config) (*Peers, error) {
+	if cfg.Dial == nil {
+		return nil, errors.New("peer: Config.Dial is missing")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &Peers{cfg: cfg, remotes: map[metadata.NodeID]*remote{}}, nil
 }
 
-// Serve answers on the connections of ln until ctx ends or ln fails, and closes
-// it.
-func (s *Server) Serve(ctx context.Context, ln net.Listener) error { return nil }
+// Run works until ctx ends. It returns when every Append was answered and every
+// connection is closed.
+func (p *Peers) Run(ctx context.Context) error {
+	p.mu.Lock()
+	p.ctx = ctx
+	p.mu.Unlock()
+	<-ctx.Done()
+	p.mu.Lock()
+	p.ctx = nil
+	for id := range p.remotes {
+		p.drop(id)
+	}
+	p.mu.Unlock()
+	p.work.Wait()
+	return nil
+}
+
+// Produce hands batches to a leader, in order, and returns at once; see
+// replica.Peers.
+func (p *Peers) Produce(to metadata.Member, batches []*replica.Append) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := p.remote(to)
+	if r == nil {
+		go refuse(batches, unreachable(to, errNotRunning))
+		return
+	}
+	r.link.add(batches)
+}
+
+// Drop ends the connections to a gateway at once. Whatever waits for it is
+// answered with ErrUnreachable, without waiting for a time-out: the site has
+// found it dead. It can be reached again by the next call.
+func (p *Peers) Drop(id metadata.NodeID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drop(id)
+}
+
+func (p *Peers) drop(id metadata.NodeID) {
+	if r := p.remotes[id]; r != nil {
+		r.end()
+		delete(p.remotes, id)
+	}
+}
+
+// remote returns the connections to a gateway, nil while Run does not run.
+// Those to an earlier life or address of it are ended. A caller who knows
+// only that earlier life gets the present one, whose leader will judge.
+func (p *Peers) remote(to metadata.Member) *remote {
+	if p.ctx == nil {
+		return nil
+	}
+	r := p.remotes[to.ID]
+	if r != nil && (r.to.Incarnation > to.Incarnation || r.to.Incarnation == to.Incarnation && r.to.Address == to.Address) {
+		return r
+	}
+	p.drop(to.ID)
+	r = newRemote(p, to)
+	p.remotes[to.ID] = r
+	p.work.Go(r.run)
+	return r
+}
+
+// refuse answers batches that were not sent or got no answer.
+func refuse(batches []*replica.Append, err error) {
+	for _, a := range batches {
+		finish(a, -1, err)
+	}
+}
+
+func finish(a *replica.Append, base int64, err error) {
+	a.BaseOffset, a.Err = base, err
+	a.Done(a)
+}
+
+func unreachable(to metadata.Member, cause error) error {
+	return fmt.Errorf("%w: gateway %s (%s): %w", replica.ErrUnreachable, to.Name, to.Address, cause)
+}

@@ -1,0 +1,141 @@
+package kafka
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"runtime"
+	"testing"
+	"testing/synctest"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// frame is a request with any body.
+func frame(key, version int16, body ...byte) []byte {
+	b := binary.BigEndian.AppendUint32(nil, uint32(8+len(body)))
+	b = binary.BigEndian.AppendUint16(b, uint16(key))
+	b = binary.BigEndian.AppendUint16(b, uint16(version))
+	return append(append(b, 0, 0, 0, 1), body...)
+}
+
+// hostile returns a server that serves Produce and Fetch, and counts.
+func hostile(served *int) *Server {
+	s := NewServer(ServerConfig{Logger: quiet})
+	count := func(_ context.Context, _ *ServerConn, _ kmsg.Request, respond func(kmsg.Response)) { *served++; respond(nil) }
+	s.Handle(Route{Key: kmsg.Produce, Versions: Span{0, 13}, BytesMax: 1 << 20, Check: CheckProduce(100), Serve: count})
+	s.Handle(Route{Key: kmsg.Fetch, Versions: Span{0, 18}, Check: CheckFetch(100), Serve: count})
+	return s
+}
+
+// TestServerRefuses: what makes no sense or is too much ends the connection and
+// reaches no handler.
+func TestServerRefuses(t *testing.T) {
+	header := []byte{0, 1, 'c', 0} // client id, no tags
+	with := func(body ...byte) []byte { return append(append([]byte{}, header...), body...) }
+	produce := func(body ...byte) []byte { return with(append([]byte{0, 0, 1, 0, 0, 0, 0}, body...)...) }
+	fetch := make([]byte, 12+4+1+8) // up to its topics
+	tests := map[string][]byte{
+		"unknown request":       frame(999, 0),
+		"unknown version":       frame(0, 14),
+		"negative version":      frame(1, -1),
+		"too large":             append([]byte{0x7f, 0xff, 0xff, 0xff}, frame(0, 9)[4:]...),
+		"ApiVersions too large": append([]byte{0, 1, 0, 0}, frame(18, 3)[4:]...),
+		"too small":             {0, 0, 0, 7, 0, 0, 0, 9, 0, 0, 0, 1},
+		"client id cut short":   frame(0, 9, 0, 9, 'c'),
+		"header tags":           frame(0, 9, 0, 1, 'c', 0xff, 0xff, 0xff, 0xff, 0x0f),
+		"topics too many":       frame(0, 9, produce(0xff, 0xff, 0xff, 0x07)...),
+		"partitions too many":   frame(0, 9, produce(2, 2, 's', 0xff, 0xff, 0xff, 0x07)...),
+		"partitions as int32":   frame(0, 8, 0, 1, 'c', 0xff, 0xff, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 's', 0x7f, 0xff, 0xff, 0xff),
+		"records cut short":     frame(0, 9, produce(2, 2, 's', 2, 0, 0, 0, 0, 9, 1)...),
+		"tags without end":      frame(0, 9, produce(1, 0xff, 0xff, 0xff, 0xff, 0x0f)...),
+		"bytes too many":        frame(0, 9, produce(1, 0, 0)...),
+		"empty":                 frame(0, 9, with()...),
+		"inner tags":            frame(1, 12, with(append(fetch, 1, 1, 1, 1, 1, 17, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x0f)...)...),
+	}
+	for name, bytes := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				served := 0
+				nc := serve(t, hostile(&served)).dial()
+				go nc.Write(bytes)
+				if n, err := nc.Read(make([]byte, 1)); err != io.EOF {
+					t.Errorf("want the end of the connection: %d bytes, %v", n, err)
+				}
+				if served != 0 {
+					t.Error("it reached the handler")
+				}
+			})
+		})
+	}
+}
+
+// TestCheckAccepts: whatever kmsg encodes passes, in every version.
+func TestCheckAccepts(t *testing.T) {
+	text := "text"
+	for version := int16(0); version <= 18; version++ {
+		p := kmsg.NewProduceRequestTopicPartition()
+		p.Partition, p.Records = 3, []byte("records")
+		p.UnknownTags.Set(77, []byte("tag"))
+		produce := &kmsg.ProduceRequest{Version: version, TransactionID: &text, Acks: -1}
+		produce.Topics = []kmsg.ProduceRequestTopic{{Topic: "a", Partitions: []kmsg.ProduceRequestTopicPartition{p, p}}, {Topic: "b"}}
+		if version <= 13 {
+			if err := CheckProduce(2)(version, produce.AppendTo(nil)); err != nil {
+				t.Errorf("Produce %d: %v", version, err)
+			}
+		}
+		fp := kmsg.NewFetchRequestTopicPartition()
+		fp.HighWatermark, fp.ReplicaDirectoryID[0] = 7, 1
+		fetch := &kmsg.FetchRequest{Version: version, ClusterID: &text, Rack: text}
+		fetch.ReplicaState.ID = 5
+		fetch.ReplicaState.UnknownTags.Set(9, []byte("tag"))
+		fetch.Topics = []kmsg.FetchRequestTopic{{Topic: "a", Partitions: []kmsg.FetchRequestTopicPartition{fp, fp}}}
+		fetch.ForgottenTopics = []kmsg.FetchRequestForgottenTopic{{Topic: "b", Partitions: []int32{1, 2}}}
+		if err := CheckFetch(3)(version, fetch.AppendTo(nil)); err != nil {
+			t.Errorf("Fetch %d: %v", version, err)
+		}
+		if err := CheckFetch(1)(version, fetch.AppendTo(nil)); err == nil {
+			t.Errorf("Fetch %d: more partitions than allowed were accepted", version)
+		}
+	}
+}
+
+// FuzzCheck: what passes the check can be decoded, and costs memory in
+// proportion to its size.
+func FuzzCheck(f *testing.F) {
+	f.Add(int16(0), int16(9), (&kmsg.ProduceRequest{Version: 9, Topics: []kmsg.ProduceRequestTopic{{Topic: "a"}}}).AppendTo(nil))
+	f.Add(int16(1), int16(12), (&kmsg.FetchRequest{Version: 12, Topics: []kmsg.FetchRequestTopic{{Topic: "a"}}}).AppendTo(nil))
+	f.Fuzz(func(t *testing.T, key, version int16, body []byte) {
+		checks := []func(int16, []byte) error{CheckProduce(100), CheckFetch(100)}
+		last := []int16{13, 18}
+		if key < 0 || key > 1 || version < 0 || version > last[key] || checks[key](version, body) != nil {
+			return
+		}
+		req := kmsg.RequestForKey(key)
+		req.SetVersion(version)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if err := req.ReadFrom(body); err != nil {
+			t.Errorf("passed the check, yet: %v", err)
+		}
+		runtime.ReadMemStats(&after)
+		if grown := after.TotalAlloc - before.TotalAlloc; grown > 1<<20+uint64(len(body))*100 {
+			t.Errorf("%d bytes took %d to decode", len(body), grown)
+		}
+	})
+}
+
+// FuzzServer: no stream of bytes does more than end its connection.
+func FuzzServer(f *testing.F) {
+	f.Add(frame(18, 0))
+	f.Add(append(frame(0, 9, 0, 1, 'c', 0, 0, 0, 1, 0, 0, 0, 0, 1, 0), frame(18, 3, 0, 1, 'c', 0)...))
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		served := 0
+		s := hostile(&served)
+		ln := serve(t, s)
+		nc := ln.dial()
+		go io.Copy(io.Discard, nc)
+		nc.Write(stream)
+		nc.Close()
+	})
+}

@@ -1,0 +1,71 @@
+package peer
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net"
+	"time"
+
+	"cistern/bridge/kafka"
+	"cistern/segstore/replica"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Server serves a gateway's replica.Service to the others.
+type Server struct {
+	Service replica.Service
+	Logger  *slog.Logger // nil: slog.Default
+
+	produceWait time.Duration // 0: ProduceWait; tests do not wait so long
+}
+
+// Serve answers on the connections of ln until ctx ends or ln fails, and closes
+// it. The other side of each connection is a gateway of the site: ln has made
+// sure of that. Serve returns when no Fetch is under way any more; batches that
+// the service has taken may be answered later.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	k := kafka.NewServer(kafka.ServerConfig{
+		ConnsMax:        connsMax,
+		PendingMax:      pendingMax,
+		PendingBytesMax: pendingBytesMax,
+		Logger:          s.Logger,
+	})
+	k.Handle(kafka.Route{
+		Key:      kmsg.Produce,
+		Versions: speaks[kmsg.Produce],
+		BytesMax: produceFrameMax,
+		Check:    kafka.CheckProduce(ProducePartitionsMax),
+		Serve:    s.produce,
+	})
+	k.Handle(kafka.Route{
+		Key:      kmsg.Fetch,
+		Versions: speaks[kmsg.Fetch],
+		BytesMax: fetchFrameMax,
+		Check:    kafka.CheckFetch(PartitionsMax),
+		Serve:    s.fetch,
+	})
+	return k.Serve(ctx, ln)
+}
+
+func (s *Server) fetch(ctx context.Context, conn *kafka.ServerConn, req kmsg.Request, respond func(kmsg.Response)) {
+	r := readFetchRequest(req.(*kmsg.FetchRequest))
+	conn.Go(func() {
+		answer := s.Service.Fetch(ctx, r)
+		if answer == nil { // ctx has ended, as a rule
+			answer = &replica.FetchAnswer{}
+		}
+		respond(fetchResponse(answer))
+	})
+}
+
+func (s *Server) produce(_ context.Context, _ *kafka.ServerConn, req kmsg.Request, respond func(kmsg.Response)) {
+	t, batches := newTicket(req.(*kmsg.ProduceRequest), respond)
+	if len(batches) == 0 {
+		t.answer()
+		return
+	}
+	t.limit(cmp.Or(s.produceWait, ProduceWait))
+	s.Service.Produce(batches)
+}
