@@ -157,7 +157,7 @@ func checkSources(doc *document, c *Config) {
 	seen := map[[2]string]bool{}
 	for i := range c.MQTT.Sources {
 		s, path := &c.MQTT.Sources[i], fmt.Sprintf("mqtt.source[%d]", i)
-		if s.ClientID == "" && c.InSite() {
+		if s.ClientID == "" && c.IsSite() {
 			s.ClientID = "cistern-" + c.Gateway.Site
 		}
 		session := [2]string{s.URL, s.ClientID}

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"cistern/gossip/metadata"
@@ -110,11 +109,8 @@ func readStream(t *table, s *metadata.StreamConfig) {
 }
 
 func checkStreamName(name string) error {
-	switch {
-	case strings.HasPrefix(name, metadata.ReservedPrefix):
+	if metadata.IsReserved(name) {
 		return fmt.Errorf("is %q; names that begin with %s are the gateway's own", name, metadata.ReservedPrefix)
-	case len(name) > metadata.DeclaredNameMax:
-		return fmt.Errorf("has %d characters; at most %d are allowed", len(name), metadata.DeclaredNameMax)
 	}
 	return metadata.ValidateStreamName(name)
 }

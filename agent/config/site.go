@@ -66,8 +66,8 @@ func defaultSite() Site {
 	}
 }
 
-// InSite says whether this gateway is one of a site.
-func (c *Config) InSite() bool { return c.Site.KeyFile != "" }
+// IsSite says whether this gateway is one of a site.
+func (c *Config) IsSite() bool { return c.Site.KeyFile != "" }
 
 // ParkTime returns how long a batch of a stream with that min_insync waits for
 // its leader before it is parked.

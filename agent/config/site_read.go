@@ -88,7 +88,7 @@ func checkSite(t *table, s *Site) {
 
 // checkMember holds what is said elsewhere to what a site needs.
 func checkMember(doc *document, c *Config) {
-	if !c.InSite() || c.Gateway.Name == "" {
+	if !c.IsSite() || c.Gateway.Name == "" {
 		return
 	}
 	if err := sitekey.CheckName(c.Gateway.Name); err != nil {
