@@ -41,7 +41,7 @@ func (p *Partition) NextFetch() (leader metadata.NodeID, r FetchPartition, ok bo
 	if p.without(WithoutSyncedEnd) {
 		end = p.log.PlacedOffset()
 	}
-	if p.role != Follower || p.cutting || end != p.log.PlacedOffset() {
+	if p.role != RoleFollower || p.cutting || end != p.log.PlacedOffset() {
 		return metadata.NoNode, r, false
 	}
 	r = FetchPartition{Partition: p.id, LeaderEpoch: p.epoch, Offset: end, LastEpoch: p.log.LastEpoch()}
@@ -58,7 +58,7 @@ func (p *Partition) Fetched(now time.Duration, asked FetchPartition, a *FetchedP
 	s := FollowerStep{LeaderEpoch: asked.LeaderEpoch, asked: asked}
 	outOfRange := a.Err == ErrOffsetOutOfRange
 	switch {
-	case p.role != Follower || !p.stands(asked):
+	case p.role != RoleFollower || !p.stands(asked):
 	case a.Err != nil && !outOfRange:
 		s.Err = a.Err
 	case a.LeaderEpoch != p.epoch && !p.without(WithoutEpochCheck):
@@ -167,7 +167,7 @@ func (p *Partition) giveUp(s *FollowerStep, to int64) {
 // at base: it returns the batch's own epoch.
 func (p *Partition) AdmitCopy(h *batch.Header, base int64, leaderEpoch int32) (epoch int32, err error) {
 	switch {
-	case p.role != Follower || leaderEpoch != p.epoch && !p.without(WithoutEpochCheck):
+	case p.role != RoleFollower || leaderEpoch != p.epoch && !p.without(WithoutEpochCheck):
 		return 0, fmt.Errorf("%s: copy of epoch %d, this is %d: %w", p.id, leaderEpoch, p.epoch, ErrFencedLeaderEpoch)
 	case h.BaseOffset != base:
 		return 0, fmt.Errorf("%s: copy begins at %d, the log ends at %d: %w", p.id, h.BaseOffset, base, ErrOffsetOutOfRange)
@@ -183,7 +183,7 @@ func (p *Partition) AdmitCopy(h *batch.Header, base int64, leaderEpoch int32) (e
 // still the log that the answer was about? A cut that comes late would take
 // what was confirmed since.
 func (p *Partition) AdmitCut(s *FollowerStep) error {
-	if !p.without(WithoutCutCheck) && (p.role != Follower || !p.stands(s.asked)) {
+	if !p.without(WithoutCutCheck) && (p.role != RoleFollower || !p.stands(s.asked)) {
 		return fmt.Errorf("%s: cut to %d of epoch %d comes late: %w", p.id, s.Offset, s.LeaderEpoch, ErrFencedLeaderEpoch)
 	}
 	p.cutting, p.cutTo = true, s.Offset

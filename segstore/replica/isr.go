@@ -29,7 +29,7 @@ type alter struct {
 
 // settleAlter forgets what was asked for: the partition epoch has moved, so it
 // was granted or never will be.
-func (p *Partition) settleAlter() { p.alter = alter{pause: p.alter.pause, notYet: p.alter.notYet} }
+func (p *Partition) settleAlter() { p.alter = alter{} }
 
 // change returns the request to send now, if there is one.
 func (p *Partition) change(now time.Duration) *metadata.AlterPartition {
@@ -110,12 +110,11 @@ func (p *Partition) Tick(now time.Duration) Effects {
 // that its fate is not known.
 func (p *Partition) Altered(now time.Duration, r *metadata.AlterPartition, answer metadata.Result, err error) Effects {
 	a := &p.alter
-	current := p.role == Leader && r.LeaderEpoch == p.epoch && r.PartitionEpoch == p.state.PartitionEpoch
+	current := p.role == RoleLeader && r.LeaderEpoch == p.epoch && r == a.request
 	if err == nil && answer.Partition != nil && p.known {
 		p.adopt(answer.Partition)
 	}
-	if !current || r.PartitionEpoch != p.state.PartitionEpoch {
-		a.pause = 0
+	if !current || a.request == nil {
 		return p.turn(now)
 	}
 	a.flying = false

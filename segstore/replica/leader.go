@@ -60,7 +60,7 @@ func (p *Partition) meet(now time.Duration) {
 // advance moves the high watermark as far as the role's rule allows.
 func (p *Partition) advance() {
 	switch p.role {
-	case Leader:
+	case RoleLeader:
 		minInsync := p.minInsync
 		if p.without(WithoutMinISRWatermark) {
 			minInsync = 0
@@ -72,7 +72,7 @@ func (p *Partition) advance() {
 			}
 		}
 		p.hw = watermark(p.hw, ends, len(p.state.ISR), minInsync)
-	case Follower:
+	case RoleFollower:
 		p.hw = max(p.hw, min(p.bound, p.syncedEnd()))
 	}
 }
@@ -81,7 +81,7 @@ func (p *Partition) advance() {
 // base: it returns the epoch to stamp, or why the batch is refused. A
 // [DuplicateError] means that it is there already.
 func (p *Partition) Admit(h *batch.Header, base int64, acks metadata.Acks) (epoch int32, err error) {
-	if p.role != Leader {
+	if p.role != RoleLeader {
 		return 0, fmt.Errorf("%s: %w", p.id, ErrNotLeader)
 	}
 	p.rollback(base)
@@ -130,7 +130,7 @@ func (p *Partition) Fetch(now time.Duration, node metadata.NodeID, incarnation u
 func (p *Partition) refuse(node metadata.NodeID, incarnation uint64, r *FetchPartition) error {
 	_, known := p.followers[node]
 	switch {
-	case p.role != Leader:
+	case p.role != RoleLeader:
 		return ErrNotLeader
 	case r.LeaderEpoch < p.epoch && !p.without(WithoutEpochCheck):
 		return ErrFencedLeaderEpoch

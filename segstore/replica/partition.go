@@ -60,8 +60,8 @@ type Partition struct {
 	cutting bool  // a cut is placed and not yet synced
 	cutTo   int64 // what is synced ends there until it is
 
-	leadState   // while role is Leader
-	followState // while role is Follower
+	leadState   // while role is RoleLeader
+	followState // while role is RoleFollower
 }
 
 // NewPartition starts with a log, and the high watermark as it was kept last.
@@ -131,17 +131,17 @@ func (p *Partition) turn(now time.Duration) Effects {
 	var fx Effects
 	role, epoch := p.roleNow(), p.state.LeaderEpoch
 	was, before := p.role, p.epoch
-	fx.Resigned = was == Leader && role != Leader
+	fx.Resigned = was == RoleLeader && role != RoleLeader
 	p.role, p.epoch = role, epoch
 	switch {
-	case role == Leader && (was != Leader || epoch != before):
+	case role == RoleLeader && (was != RoleLeader || epoch != before):
 		p.lead(now)
-	case role == Leader:
+	case role == RoleLeader:
 		p.meet(now)
-	case role == Follower && (was != Follower || epoch != before):
+	case role == RoleFollower && (was != RoleFollower || epoch != before):
 		p.follow()
 	}
-	if role != Leader {
+	if role != RoleLeader {
 		p.leadState = leadState{}
 	}
 	return p.act(now, fx)
@@ -151,25 +151,25 @@ func (p *Partition) roleNow() Role {
 	s := &p.state
 	switch {
 	case !p.known || p.broken != "" || s.Leader == metadata.NoNode:
-		return Idle
+		return RoleIdle
 	case s.Leader != p.opt.Self:
 		if s.IsReplica(p.opt.Self) || s.InISR(p.opt.Self) {
-			return Follower
+			return RoleFollower
 		}
-		return Idle
+		return RoleIdle
 	case s.LeaderEpoch <= p.resigned || p.incarnation == 0:
-		return Idle
+		return RoleIdle
 	case p.incarnations[p.opt.Self] != p.incarnation && !p.without(WithoutIncarnation):
-		return Idle // meant for the process before this one, or the next
+		return RoleIdle // meant for the process before this one, or the next
 	}
-	return Leader
+	return RoleLeader
 }
 
 // act ends most calls: the high watermark moves as far as it may, and a leader
 // asks for another ISR when it is time to.
 func (p *Partition) act(now time.Duration, fx Effects) Effects {
 	fx = p.settle(fx)
-	if p.role == Leader {
+	if p.role == RoleLeader {
 		fx.Alter = p.change(now)
 	}
 	return fx
@@ -183,8 +183,8 @@ func (p *Partition) settle(fx Effects) Effects {
 		p.breaks("high watermark %d beyond the synced end %d", p.hw, p.log.EndOffset())
 	}
 	if p.broken != "" {
-		fx.Resigned = fx.Resigned || p.role == Leader
-		p.role = Idle
+		fx.Resigned = fx.Resigned || p.role == RoleLeader
+		p.role = RoleIdle
 	}
 	fx.HighWatermark, fx.Broken = p.hw, p.broken
 	fx.Moved = fx.Moved || p.hw != before
@@ -207,9 +207,9 @@ func (p *Partition) Failed() Effects {
 // takes nothing.
 func (p *Partition) Resign() Effects {
 	fx := Effects{HighWatermark: p.hw, Broken: p.broken}
-	if p.role == Leader {
+	if p.role == RoleLeader {
 		p.resigned = p.epoch
-		p.role, p.leading = Idle, leadState{}
+		p.role, p.leadState = RoleIdle, leadState{}
 		fx.Resigned = true
 	}
 	return fx

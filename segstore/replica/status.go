@@ -11,17 +11,17 @@ import (
 type Role uint8
 
 const (
-	Idle     Role = iota // keeps no copy, or has no leader to follow
-	Follower             // copies the leader's log
-	Leader
+	RoleIdle     Role = iota // keeps no copy, or has no leader to follow
+	RoleFollower             // copies the leader's log
+	RoleLeader
 )
 
 // String returns the word that logs and the command line show.
 func (r Role) String() string {
 	switch r {
-	case Follower:
+	case RoleFollower:
 		return "follower"
-	case Leader:
+	case RoleLeader:
 		return "leader"
 	}
 	return "idle"
