@@ -40,7 +40,7 @@ type Member struct {
 	// it had confirmed. So the same registration, repeated, costs nothing more.
 	Unclean bool
 
-	Fenced   bool  // leads nothing and is in no ISR
+	Fenced   bool  // leads nothing, and is in an ISR only where it is the last
 	Draining bool  // leads nothing, on an operator's word
 	FencedAt int64 // unix ms at whoever asked for it
 }
@@ -61,8 +61,8 @@ type PartitionState struct {
 	// LastLost says that the gateway of LastISR has another card since: what
 	// only it had is gone, and it is the last that one should elect.
 	LastLost bool
-	// Adding are those of Replicas that a reassignment brings in and that were
-	// never in sync; Removing are those that leave once the others are.
+	// Adding are those of Replicas that a reassignment brings in, Removing those
+	// that leave as soon as all of Adding are in sync.
 	Adding, Removing []NodeID
 	// Unclean counts the elections that gave up records, on an operator's word.
 	Unclean int32
