@@ -14,13 +14,18 @@ import (
 
 // Limits of what waits in memory.
 const (
-	PendingBytesDefault = 8 << 20 // of one lane, uncompressed; Append blocks above it
-	outstandingMax      = 2       // commits of one lane that are built, written or answered
+	PendingBytesDefault = 8 << 20  // of one lane, uncompressed; Append blocks above it
+	HeldRecordsMax      = 64 << 10 // of one lane: parked, and their senders wait; Append refuses above it
+	outstandingMax      = 2        // commits of one lane that are built, written or answered
 )
 
 // Config of an Accumulator.
 type Config struct {
 	Store *segstore.Store
+
+	// Journal takes the batches on a site of several gateways; nil: the Store
+	// does.
+	Journal Journal
 
 	// PendingBytesMax bounds the records of one lane that wait for a commit
 	// or its answer; 0 is PendingBytesDefault. Append blocks above it.
@@ -45,13 +50,16 @@ type Accumulator struct {
 	wg         sync.WaitGroup
 }
 
-// partition is where records of one partition collect. Its fields below log
-// belong to the pump's lock.
+// partition is where records of one partition collect. Its fields from config
+// on belong to the pump's lock.
 type partition struct {
-	log    *segstore.Log
-	pump   *pump
+	id   metadata.PartitionID
+	log  *segstore.Log // nil when there is a Journal
+	pump *pump
+
 	config metadata.StreamConfig
 	open   *part // what the next record joins, nil when nothing waits
+	late   int   // batches without an answer that no group waits for any more
 }
 
 // New returns an Accumulator; it works until Close.
@@ -82,11 +90,13 @@ func (a *Accumulator) Append(ctx context.Context, p metadata.PartitionID, r *bat
 	if err != nil {
 		return err
 	}
-	switch part.log.Condition() {
-	case segstore.Full:
-		return fmt.Errorf("%s: %w", p, ErrFull)
-	case segstore.Latched:
-		return fmt.Errorf("%s: %w", p, ErrUnavailable)
+	if part.log != nil {
+		switch part.log.Condition() {
+		case segstore.Full:
+			return fmt.Errorf("%s: %w", p, ErrFull)
+		case segstore.Latched:
+			return fmt.Errorf("%s: %w", p, ErrUnavailable)
+		}
 	}
 	return part.pump.append(ctx, part, r, c, seq)
 }
@@ -105,10 +115,9 @@ func (a *Accumulator) partition(id metadata.PartitionID) (*partition, error) {
 }
 
 func (a *Accumulator) addPartition(id metadata.PartitionID) (*partition, error) {
-	log := a.cfg.Store.Log(id)
-	config, ok := a.cfg.Store.Stream(id.Stream)
-	if log == nil || !ok {
-		return nil, fmt.Errorf("%s: %w", id, ErrUnknownPartition)
+	config, log, err := a.lookUp(id)
+	if err != nil {
+		return nil, err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -124,15 +133,54 @@ func (a *Accumulator) addPartition(id metadata.PartitionID) (*partition, error) 
 		a.pumps[config.Lane] = u
 		a.wg.Add(2)
 		go u.seal()
-		go u.finish()
+		if a.cfg.Journal == nil {
+			go u.finish()
+		} else {
+			go u.answer()
+		}
 	}
-	p := &partition{log: log, pump: u, config: config}
+	p := &partition{id: id, log: log, pump: u, config: config}
 	a.partitions[id] = p
 	return p, nil
 }
 
+// lookUp returns what is known of a partition; log is nil when there is a
+// Journal.
+func (a *Accumulator) lookUp(id metadata.PartitionID) (c metadata.StreamConfig, log *segstore.Log, err error) {
+	known := false
+	if a.cfg.Journal != nil {
+		c, known = a.cfg.Journal.Stream(id.Stream)
+		known = known && id.Partition >= 0 && id.Partition < c.Partitions
+	} else {
+		log = a.cfg.Store.Log(id)
+		c, known = a.cfg.Store.Stream(id.Stream)
+		known = known && log != nil
+	}
+	if !known {
+		return c, nil, fmt.Errorf("%s: %w", id, ErrUnknownPartition)
+	}
+	return c, log, nil
+}
+
+// look sees, once per batch, what the site says of a partition now.
+func (a *Accumulator) look(p *partition) (err error) {
+	if a.cfg.Journal == nil {
+		return nil
+	}
+	lane := p.config.Lane
+	if p.config, _, err = a.lookUp(p.id); err != nil {
+		return err
+	}
+	p.config.Lane = lane // whose pump this is
+	if err := a.cfg.Journal.Refuses(p.id); err != nil {
+		return fmt.Errorf("%s: %w", p.id, err)
+	}
+	return nil
+}
+
 // Close commits what waits, answers it, and returns when all goroutines have.
-// Appends after it fail with ErrUnavailable.
+// Appends after it fail with ErrUnavailable. A Journal has closeWait for its
+// answers; what it has not confirmed by then is answered with ErrUnavailable.
 func (a *Accumulator) Close() {
 	a.mu.Lock()
 	a.stopped = true

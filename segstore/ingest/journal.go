@@ -37,6 +37,4 @@ type Batch struct {
 
 	BaseOffset int64
 	Err        error
-
-	owner any // the pump's
 }

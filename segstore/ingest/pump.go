@@ -14,7 +14,8 @@ import (
 
 // pump moves the records of one lane: Append fills parts, the sealer builds
 // them into a group when it is time, the finisher answers when the journal has
-// it on flash.
+// it on flash. On a site of several gateways the batches of a group are answered
+// one by one instead: see ship.go.
 //
 // The next group is sealed when the one before was answered and those who publish
 // again at once are back (company); or while that one is still being written,
@@ -28,22 +29,26 @@ type pump struct {
 	bytes       int       // in waiting
 	commitBytes int       // the smallest commit_bytes among them
 	records     int       // in waiting
-	held        int       // bytes in waiting and in outstanding groups
+	held        int       // bytes in waiting and in batches without an answer
 	outstanding int       // groups
 	company     company
-	room        chan struct{}
+	room        chan struct{} // closed when there may be room again
+	blocked     int           // appends that wait for it
 	stopped     bool
 	freeParts   []*part
 	freeGroups  []*group
 
 	wake chan struct{} // the sealer has something to look at
-	done chan *group   // from the journal to the finisher
+	done chan *group   // from the journal to the finisher; closed when the sealer has ended
+
+	shipping
 }
 
 // part is a batch being collected, and who waits for it.
 type part struct {
 	partition *partition
 	builder   *batch.Builder
+	codec     metadata.Codec // the builder's
 	waiters   []waiter
 	data      []byte // the finished batch; the buffer is used again
 	bytes     int
@@ -64,6 +69,10 @@ type group struct {
 
 	records   int
 	submitted time.Time
+
+	// On a site of several gateways:
+	sent    []*sent
+	counted int // batches that the group still waits for
 }
 
 const (
@@ -74,38 +83,34 @@ const (
 )
 
 func newPump(a *Accumulator) *pump {
-	return &pump{acc: a, room: make(chan struct{}), wake: make(chan struct{}, 1), done: make(chan *group, outstandingMax)}
+	u := &pump{acc: a, room: make(chan struct{}), wake: make(chan struct{}, 1), done: make(chan *group, outstandingMax)}
+	u.shipping.init()
+	return u
 }
 
 func (u *pump) append(ctx context.Context, p *partition, r *batch.Record, c Completion, seq uint64) error {
 	u.mu.Lock()
-	for u.held >= u.acc.cfg.PendingBytesMax && !u.stopped {
-		room := u.room
-		u.mu.Unlock()
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		u.mu.Lock()
-	}
 	defer u.mu.Unlock()
-	if u.stopped {
-		return ErrUnavailable
+	if err := u.awaitRoom(ctx, p); err != nil {
+		return err
 	}
 	if p.open == nil {
-		u.begin(p)
+		if err := u.begin(p); err != nil {
+			return err
+		}
 	}
 	before := p.open.builder.Size()
 	full, err := p.open.builder.Append(r)
 	if full {
-		u.begin(p)
+		if err := u.begin(p); err != nil {
+			return err
+		}
 		before = p.open.builder.Size()
 		_, err = p.open.builder.Append(r)
 	}
 	if err != nil {
 		u.undo(p)
-		return fmt.Errorf("%s: %w", p.log.Partition(), cause(err))
+		return fmt.Errorf("%s: %w", p.id, cause(err))
 	}
 	o := p.open
 	o.waiters = append(o.waiters, waiter{c, seq})
@@ -120,16 +125,56 @@ func (u *pump) append(ctx context.Context, p *partition, r *batch.Record, c Comp
 	return nil
 }
 
+// awaitRoom waits until p may have one more record. The mutex is held, but not
+// while it waits.
+func (u *pump) awaitRoom(ctx context.Context, p *partition) error {
+	for u.held >= u.limit(p) && !u.stopped {
+		room := u.room
+		u.blocked++
+		u.mu.Unlock()
+		var err error
+		select {
+		case <-room:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		u.mu.Lock()
+		u.blocked--
+		if err != nil {
+			return err
+		}
+	}
+	if u.stopped {
+		return ErrUnavailable
+	}
+	if u.heldRecords >= HeldRecordsMax && p.late > 0 {
+		return fmt.Errorf("%s: %d records wait here for their leader already: %w", p.id, u.heldRecords, ErrUnavailable)
+	}
+	return nil
+}
+
+// limit is what may be in memory for p to be let in. A partition whose answers
+// are late may not take the other half, which is for the others.
+func (u *pump) limit(p *partition) int {
+	if p.late > 0 {
+		return u.acc.cfg.PendingBytesMax / 2
+	}
+	return u.acc.cfg.PendingBytesMax
+}
+
 // begin opens a new part for p behind all that wait.
-func (u *pump) begin(p *partition) {
+func (u *pump) begin(p *partition) error {
+	if err := u.acc.look(p); err != nil {
+		return err
+	}
 	var o *part
 	if n := len(u.freeParts); n > 0 {
 		o, u.freeParts = u.freeParts[n-1], u.freeParts[:n-1]
 	} else {
 		o = &part{}
 	}
-	if o.partition == nil || o.partition.config.Codec != p.config.Codec {
-		o.builder = batch.NewBuilder(p.config.Codec)
+	if o.builder == nil || o.codec != p.config.Codec {
+		o.builder, o.codec = batch.NewBuilder(p.config.Codec), p.config.Codec
 	}
 	o.partition = p
 	p.open = o
@@ -142,6 +187,7 @@ func (u *pump) begin(p *partition) {
 		u.commitBytes = p.config.CommitBytes
 	}
 	u.waiting = append(u.waiting, o)
+	return nil
 }
 
 // undo takes back a part that begin opened for a record that fits nowhere.
@@ -177,6 +223,10 @@ func (u *pump) seal() {
 		g, wait, stop := u.due()
 		switch {
 		case g != nil:
+			if u.acc.cfg.Journal != nil {
+				u.ship(g)
+				continue
+			}
 			u.build(g)
 			g.submitted = time.Now()
 			u.acc.cfg.Store.Submit(&g.Group)
@@ -249,7 +299,7 @@ func (u *pump) build(g *group) {
 	for _, o := range g.parts {
 		var err error
 		if o.data, err = o.builder.AppendTo(o.data[:0], batch.NoProducer); err != nil {
-			u.acc.cfg.Logger.Error("batch can't be built", "partition", o.partition.log.Partition(), "error", err)
+			u.acc.cfg.Logger.Error("batch can't be built", "partition", o.partition.id, "error", err)
 			o.data = o.data[:0]
 		}
 		g.Entries = append(g.Entries, segstore.Entry{Log: o.partition.log, Batch: o.data})
@@ -281,7 +331,7 @@ func (u *pump) complete(g *group, o *part, e *segstore.Entry) {
 		}
 	}
 	if err != nil && !errors.Is(err, ErrFull) {
-		u.acc.cfg.Logger.Error("records not stored", "partition", o.partition.log.Partition(), "records", len(o.waiters), "error", err)
+		u.acc.cfg.Logger.Error("records not stored", "partition", o.partition.id, "records", len(o.waiters), "error", err)
 	}
 }
 
@@ -290,22 +340,30 @@ func (u *pump) finished(g *group, took time.Duration) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.company.ended(g.records+u.records, took, time.Now())
-	full := u.held >= u.acc.cfg.PendingBytesMax
 	u.held -= g.bytes
-	u.outstanding--
 	for _, o := range g.parts {
 		u.release(o)
 	}
+	u.retire(g)
+	u.giveRoom()
+	u.poke()
+}
+
+// retire takes a group out of those that the sealer waits for.
+func (u *pump) retire(g *group) {
+	u.outstanding--
 	clear(g.parts)
 	clear(g.Entries)
 	if len(u.freeGroups) < outstandingMax {
 		u.freeGroups = append(u.freeGroups, g)
 	}
-	if full {
+}
+
+func (u *pump) giveRoom() {
+	if u.blocked > 0 {
 		close(u.room)
 		u.room = make(chan struct{})
 	}
-	u.poke()
 }
 
 func (u *pump) release(o *part) {
@@ -327,7 +385,6 @@ func (u *pump) stop() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.stopped = true
-	close(u.room)
-	u.room = make(chan struct{})
+	u.giveRoom()
 	u.poke()
 }
