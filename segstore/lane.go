@@ -24,7 +24,7 @@ type Entry struct {
 	// is placed at base, when room for it was found: what must be decided in
 	// the order of the log is decided here. Its epoch is stamped; a verbatim
 	// batch must have it already. Its error becomes Err, and nothing is placed.
-	// It must not block, nor keep h.
+	// It must not block, nor keep h. Of a cut it is asked, too, with h nil.
 	Admit func(h *batch.Header, base int64) (epoch int32, err error)
 
 	// Truncate cuts the log back to Offset: all from there on is gone.
@@ -58,6 +58,7 @@ type lane struct {
 	index     uint8
 	full      atomic.Bool // the last roll found no room
 	isLatched atomic.Bool // latched != nil, for others to see
+	damaged   atomic.Bool // flash lost commits of this lane: see Store.Unclean
 
 	queueMu sync.Mutex
 	queue   []*Group

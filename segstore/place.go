@@ -140,6 +140,11 @@ func (l *lane) placeCut(e *Entry) error {
 	if err := l.reserve(segment.FrameHeaderLen + 16); err != nil {
 		return err
 	}
+	if e.Admit != nil {
+		if _, err := e.Admit(nil, at); err != nil {
+			return err
+		}
+	}
 	buf := binary.BigEndian.AppendUint64(l.enc.Begin(kind, g.ref), uint64(at))
 	if e.Restart {
 		buf = binary.BigEndian.AppendUint64(buf, g.restarts+1)

@@ -1,0 +1,42 @@
+package replica
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"cistern/gossip/metadata"
+	"cistern/segstore"
+)
+
+// facts is what is kept of a copy beside its log. It rides along with commits:
+// after a crash it may be old, never wrong. The high watermark then stands lower
+// than it was, and producers are read again from the log.
+type facts struct {
+	HighWatermark int64
+	producers     []byte // nil: never kept
+}
+
+const (
+	factsVersion  = 1
+	factsHeader   = 9 // bytes: version, high watermark
+	factsInterval = time.Second
+)
+
+func factsKey(id metadata.PartitionID) string { return "replica/" + id.String() }
+
+func loadFacts(s *segstore.State, id metadata.PartitionID) (facts, error) {
+	b := s.Get(factsKey(id))
+	if b == nil {
+		return facts{}, nil
+	}
+	if len(b) < factsHeader || b[0] != factsVersion {
+		return facts{}, fmt.Errorf("state %s: not understood: it was written by a newer version", factsKey(id))
+	}
+	return facts{HighWatermark: int64(binary.BigEndian.Uint64(b[1:])), producers: b[factsHeader:]}, nil
+}
+
+func (f facts) put(s *segstore.State, id metadata.PartitionID) {
+	b := binary.BigEndian.AppendUint64([]byte{factsVersion}, uint64(f.HighWatermark))
+	s.Put(factsKey(id), append(b, f.producers...))
+}

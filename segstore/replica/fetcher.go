@@ -1,0 +1,274 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"cistern/gossip/metadata"
+	"cistern/segstore"
+	"cistern/segstore/batch"
+)
+
+// Back-off of a fetcher whose leader does not answer. A change of metadata ends
+// it.
+const (
+	fetchRetryMin = 20 * time.Millisecond
+	fetchRetryMax = time.Second
+)
+
+// fetcher asks one gateway for all that it leads and this gateway follows. What
+// an answer brings becomes one commit for each lane; the next request says that
+// it is on flash.
+type fetcher struct {
+	m      *Manager
+	leader metadata.NodeID
+	wake   chan struct{} // metadata has changed
+	said   error         // logged last
+}
+
+func newFetcher(m *Manager, leader metadata.NodeID) *fetcher {
+	return &fetcher{m: m, leader: leader, wake: make(chan struct{}, 1)}
+}
+
+// interrupt ends a wait, for an answer too: there may be other partitions.
+func (f *fetcher) interrupt() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (f *fetcher) run(ctx context.Context) {
+	retry := fetchRetryMin
+	for ctx.Err() == nil {
+		r := f.request()
+		if len(r.Partitions) == 0 {
+			f.sleep(ctx, time.Hour) // until metadata changes
+			continue
+		}
+		changed, err := f.round(ctx, r)
+		switch {
+		case changed:
+		case err != nil:
+			f.say(err)
+			f.sleep(ctx, retry/2+rand.N(retry))
+			retry = min(2*retry, fetchRetryMax)
+		default:
+			f.say(nil)
+			retry = fetchRetryMin
+		}
+	}
+}
+
+func (f *fetcher) sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-f.wake:
+	case <-t.C:
+	}
+}
+
+// say logs that a leader went silent, and that it came back.
+func (f *fetcher) say(err error) {
+	if (err == nil) == (f.said == nil) {
+		return
+	}
+	f.said = err
+	if err != nil {
+		f.m.log.Warn("a leader can't be followed; trying on", "leader", f.leader, "error", err)
+	} else {
+		f.m.log.Info("following again", "leader", f.leader)
+	}
+}
+
+// request is where each partition's log ends now.
+func (f *fetcher) request() *FetchRequest {
+	self, incarnation := f.m.Self()
+	r := &FetchRequest{Node: self, Incarnation: incarnation, MaxWait: FetchWaitMax, MaxBytes: FetchBytesMax}
+	for _, l := range f.m.all() {
+		if leader, p, ok := l.nextFetch(); ok && leader == f.leader {
+			r.Partitions = append(r.Partitions, p)
+		}
+	}
+	return r
+}
+
+// round asks once and takes in the answer. changed says that metadata changed
+// before one came.
+func (f *fetcher) round(ctx context.Context, r *FetchRequest) (changed bool, err error) {
+	to, ok := f.m.Image().Members[f.leader]
+	if !ok {
+		return false, fmt.Errorf("gateway %d: %w", f.leader, metadata.ErrUnknownMember)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		answer *FetchAnswer
+		err    error
+	}
+	answered := make(chan result, 1)
+	go func() {
+		a, err := f.m.cfg.Peers.Fetch(ctx, to, r)
+		answered <- result{a, err}
+	}()
+	select {
+	case a := <-answered:
+		if a.err != nil {
+			return false, a.err
+		}
+		return false, f.take(r, a.answer)
+	case <-f.wake:
+		cancel()
+		<-answered
+		return true, nil
+	}
+}
+
+// copying is one partition's part of an answer on its way into the journal.
+type copying struct {
+	l       *local
+	step    FollowerStep
+	entries int
+}
+
+// lot is what an answer brings for one lane.
+type lot struct {
+	group segstore.Group
+	parts []copying
+}
+
+// take does what an answer says, and returns when it is on flash. An error is
+// of a partition that the leader refused: worth a pause before asking again.
+func (f *fetcher) take(r *FetchRequest, a *FetchAnswer) (failure error) {
+	lots := map[string]*lot{}
+	asked := make(map[metadata.PartitionID]FetchPartition, len(r.Partitions))
+	for _, p := range r.Partitions {
+		asked[p.Partition] = p
+	}
+	for i := range a.Partitions {
+		said := &a.Partitions[i]
+		p, ok := asked[said.Partition]
+		l := f.m.local(said.Partition)
+		if !ok || l == nil {
+			continue
+		}
+		c, entries, err := l.fetched(p, said)
+		if err != nil {
+			failure = err
+			continue
+		}
+		if len(entries) == 0 {
+			l.copied(c, nil)
+			continue
+		}
+		b := lots[l.lane]
+		if b == nil {
+			b = &lot{}
+			lots[l.lane] = b
+		}
+		c.entries = len(entries)
+		b.parts = append(b.parts, c)
+		b.group.Entries = append(b.group.Entries, entries...)
+	}
+	return errors.Join(failure, f.commit(lots))
+}
+
+// commit writes every lane's lot, all at the same time.
+func (f *fetcher) commit(lots map[string]*lot) (failure error) {
+	done := make(chan *lot, len(lots))
+	for _, b := range lots {
+		b.group.Done = func(*segstore.Group) { done <- b }
+		f.m.cfg.Store.Submit(&b.group)
+	}
+	for range lots {
+		b := <-done
+		at := 0
+		for _, c := range b.parts {
+			if err := c.l.copied(c, b.group.Entries[at:at+c.entries]); err != nil {
+				failure = err
+			}
+			at += c.entries
+		}
+	}
+	return failure
+}
+
+// fetched turns a leader's answer into journal entries.
+func (l *local) fetched(asked FetchPartition, said *FetchedPartition) (copying, []segstore.Entry, error) {
+	l.mu.Lock()
+	step := l.p.Fetched(l.m.now(), asked, said)
+	l.finish(step.Effects)
+	c := copying{l: l, step: step}
+	switch {
+	case step.Err != nil:
+		return c, nil, fmt.Errorf("%s: %w", l.id, step.Err)
+	case step.Truncate:
+		l.m.log.Warn("log cut back: its end was never confirmed, the leader's log goes another way", "partition", l.id, "to", step.Offset, "records", l.log.EndOffset()-step.Offset, "epoch", step.LeaderEpoch)
+		return c, []segstore.Entry{{Log: l.log, Truncate: true, Offset: step.Offset, Admit: l.admitCut(&c.step)}}, nil
+	case step.Restart:
+		l.m.log.Warn("log begins anew: the leader no longer has what comes next here", "partition", l.id, "at", step.Offset, "end", l.log.EndOffset())
+		return c, []segstore.Entry{{Log: l.log, Restart: true, Offset: step.Offset, Admit: l.admitCut(&c.step)}}, nil
+	}
+	entries, err := l.copies(step)
+	return c, entries, err
+}
+
+func (l *local) admitCut(step *FollowerStep) func(*batch.Header, int64) (int32, error) {
+	return func(*batch.Header, int64) (int32, error) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return 0, l.p.AdmitCut(step)
+	}
+}
+
+// copies are the leader's batches as journal entries.
+func (l *local) copies(step FollowerStep) (entries []segstore.Entry, err error) {
+	for rest := step.Records; len(rest) > 0; {
+		one, more, err := batch.Next(rest)
+		if err == nil {
+			_, err = batch.Verify(one)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: the leader sent what is no batch: %w", l.id, err)
+		}
+		entries = append(entries, segstore.Entry{Log: l.log, Batch: one, Verbatim: true, Admit: func(h *batch.Header, base int64) (int32, error) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return l.p.AdmitCopy(h, base, step.LeaderEpoch)
+		}})
+		rest = more
+	}
+	return entries, nil
+}
+
+// copied is told what became of the entries, and moves the high watermark.
+func (l *local) copied(c copying, entries []segstore.Entry) (failure error) {
+	for i := range entries {
+		if err := entries[i].Err; err != nil && failure == nil {
+			failure = fmt.Errorf("%s: %w", l.id, err)
+		}
+	}
+	l.mu.Lock()
+	var e Effects
+	switch {
+	case failure != nil:
+		e = l.p.Failed()
+	case c.step.Truncate:
+		e = l.p.Truncated(c.step.Offset)
+	case c.step.Restart:
+		e = l.p.Restarted(c.step.Offset)
+	case len(entries) > 0:
+		e = l.p.Synced(l.m.now())
+	}
+	l.unsaved = l.unsaved || len(entries) > 0
+	l.finish(e)
+	if failure == nil {
+		l.log.SetDrained(min(c.step.Drained, l.log.EndOffset()))
+	}
+	return failure
+}
