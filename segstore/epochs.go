@@ -121,10 +121,10 @@ func (s *Store) loadEpochs() error {
 	})
 }
 
-// settleEpochs brings the metadata file to what the logs are found to hold: lines
-// of epochs that no record is left of go, lines that a failed commit took along
-// and a crash brought back are written.
-func (s *Store) settleEpochs() error {
+// settleEpochs returns what brings the metadata file to what the logs are found
+// to hold: lines of epochs that no record is left of go; lines that a failed
+// commit took along and a crash brought back are written.
+func (s *Store) settleEpochs() ([]KV, error) {
 	want := map[string]KV{}
 	for _, g := range s.logs {
 		for _, e := range g.epochs {
@@ -141,8 +141,5 @@ func (s *Store) settleEpochs() error {
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return s.meta.Put(slices.AppendSeq(changes, maps.Values(want))...)
+	return slices.AppendSeq(changes, maps.Values(want)), err
 }

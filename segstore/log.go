@@ -37,6 +37,7 @@ type Log struct {
 	cuts      uint64 // truncations and restarts in this process: readers look twice
 	restarts  uint64 // ever: a log start noted before the last of them is void
 
+	unclean    atomic.Bool // see Store.Unclean
 	replicated atomic.Bool
 	onPlaced   atomic.Pointer[func()]
 

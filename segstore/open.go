@@ -157,7 +157,7 @@ func (s *Store) newIdentity() error {
 		})
 		if err == nil {
 			s.log.Warn("the metadata file is new but there are segments: identity taken from them", "file", name)
-			s.id = h.Store
+			s.id, s.metaLost = h.Store, true
 			return nil
 		}
 	}
@@ -236,8 +236,16 @@ func (s *Store) recover() error {
 	if err := s.recoverLanes(byLane, taken); err != nil {
 		return err
 	}
+	verdict, err := s.judge()
+	if err != nil {
+		return err
+	}
 	s.settleLogs()
-	return s.settleEpochs()
+	lines, err := s.settleEpochs()
+	if err != nil {
+		return err
+	}
+	return s.meta.Put(append(lines, verdict...)...)
 }
 
 // recycle gives a slot that holds nothing to the pool.

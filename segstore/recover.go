@@ -354,13 +354,23 @@ func (s *Store) loadIndex(seg *segmentInfo) (segment.Index, error) {
 	return x, err
 }
 
-// reportDamage says aloud, and for ever, that flash lost confirmed commits.
+// reportDamage says aloud, and for ever, that flash lost confirmed commits. Which
+// partitions had records in them nobody knows: all of the lane may.
 func (s *Store) reportDamage(l *lane, d *segment.Damage) {
 	s.stats.damaged.Add(1)
 	s.log.Error("flash lost confirmed commits", "lane", l.name(), "segment", d.SegmentID, "from", d.From, "to", d.To,
 		"firstCommit", d.FirstSeq, "lastCommit", d.LastSeq, "cause", d.Cause)
 	key := fmt.Sprintf("%s/%020d/%010d", l.name(), d.SegmentID, d.From)
-	if err := s.meta.Put(KV{bucketDamage, key, []byte(d.Error())}); err != nil {
+	known := false
+	err := s.meta.Each(bucketDamage, func(k string, _ []byte) error {
+		known = known || k == key
+		return nil
+	})
+	if known {
+		return // a segment that is scanned at every start: it was dealt with
+	}
+	l.damaged.Store(true)
+	if err := errors.Join(err, s.meta.Put(KV{bucketDamage, key, []byte(d.Error())}, KV{bucketStore, keyDamaged + l.name(), []byte{1}})); err != nil {
 		s.log.Error("damage not noted in the metadata file", "error", err)
 	}
 }

@@ -67,6 +67,7 @@ type Store struct {
 	opened OpenReport
 
 	incarnation uint64
+	metaLost    bool  // the metadata file is new, the segments are not
 	ageBase     int64 // ms, at monoBase
 	monoBase    time.Duration
 
@@ -249,7 +250,7 @@ func (s *Store) Close() error {
 	for _, l := range s.lanes {
 		l.stop()
 	}
-	err := s.state.saveAll()
+	err := s.state.saveAll(s.cleanStop())
 	s.files.closeAll()
 	return errors.Join(err, s.meta.Close(), s.lock.Close())
 }
