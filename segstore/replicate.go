@@ -81,7 +81,7 @@ func (g *Log) ReadPlaced(offset int64, buf []byte, sizeMax int) ([]byte, error) 
 func (g *Log) readFlight(offset int64, buf []byte, sizeMax int) ([]byte, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if offset < g.end || offset >= g.placedEnd() {
+	if len(g.flight) == 0 || offset < g.end || offset > g.placedEnd() {
 		return buf, false
 	}
 	i := sort.Search(len(g.flight), func(i int) bool { return g.flight[i].next > offset })
