@@ -10,7 +10,8 @@ import (
 // elements is made, at up to two hundred times the bytes that were sent; a count
 // of tags is walked to its end even where there is nothing left to read. So a
 // server walks over a request first. A walk allocates nothing, and accepts
-// only what is all there and within limits.
+// only what is all there and within limits. What a tagged field holds is left to
+// the decoder, except where it has tags itself.
 
 // tagsMax bounds the tagged fields of one structure. Kafka's largest has five.
 const tagsMax = 16
@@ -23,7 +24,7 @@ func CheckProduce(partitionsMax int) func(version int16, body []byte) error {
 	return func(version int16, body []byte) error {
 		w := walk{b: body, flexible: version >= 9, elementsMax: 2 * partitionsMax}
 		if version >= 3 {
-			w.text() // transactional id
+			w.span(w.length(2)) // transactional id
 		}
 		w.skip(2 + 4) // acks, timeout
 		w.array(func() {
@@ -159,9 +160,18 @@ func (w *walk) length(size int) int64 {
 	return int64(int32(binary.BigEndian.Uint32(s)))
 }
 
-func (w *walk) text()  { w.span(w.length(2)) }
+// text steps over a string that may not be null.
+func (w *walk) text() {
+	if n := w.length(2); n >= 0 {
+		w.span(n)
+	} else {
+		w.fail(errCutShort)
+	}
+}
+
 func (w *walk) bytes() { w.span(w.length(4)) }
 
+// span steps over n bytes; a negative n is null.
 func (w *walk) span(n int64) []byte {
 	if n < 0 {
 		return nil

@@ -63,6 +63,9 @@ func readFetchRequest(req *kmsg.FetchRequest) *replica.FetchRequest {
 
 func fetchResponse(a *replica.FetchAnswer) *kmsg.FetchResponse {
 	resp := kmsg.NewPtrFetchResponse()
+	if a == nil {
+		return resp
+	}
 	for i := range a.Partitions {
 		f := &a.Partitions[i]
 		if i == 0 || f.Partition.Stream != a.Partitions[i-1].Partition.Stream {

@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"cistern/bridge/kafka"
 	"cistern/gossip/metadata"
+	"cistern/gossip/port"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -68,10 +70,18 @@ func (r *remote) dial(ctx context.Context, timeout time.Duration) (*kafka.Conn, 
 	return conn, err
 }
 
+// errOther: the address has passed to another gateway, as it can where a DHCP
+// server gives them out. The site learns the new one when the gateway registers.
+var errOther = errors.New("another gateway has its address")
+
 func (r *remote) open(ctx context.Context, timeout time.Duration) (*kafka.Conn, error) {
 	nc, err := r.peers.cfg.Dial(ctx, r.to.Address, Protocol)
 	if err != nil {
 		return nil, err
+	}
+	if name := port.PeerName(nc); name != "" && name != r.to.Name {
+		nc.Close()
+		return nil, fmt.Errorf("%w: %s answers", errOther, name)
 	}
 	cfg := kafka.Config{ClientID: r.peers.cfg.Name, DialTimeout: DialTimeout, RequestTimeout: timeout}
 	return kafka.Open(ctx, nc, int32(r.to.ID), r.to.Address, cfg, speaks)

@@ -21,6 +21,11 @@ type Server struct {
 	produceWait time.Duration // 0: ProduceWait; tests do not wait so long
 }
 
+var (
+	checkProduce = kafka.CheckProduce(ProducePartitionsMax)
+	checkFetch   = kafka.CheckFetch(PartitionsMax)
+)
+
 // Serve answers on the connections of ln until ctx ends or ln fails, and closes
 // it. The other side of each connection is a gateway of the site: ln has made
 // sure of that. Serve returns when no Fetch is under way any more; batches that
@@ -36,14 +41,14 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		Key:      kmsg.Produce,
 		Versions: speaks[kmsg.Produce],
 		BytesMax: produceFrameMax,
-		Check:    kafka.CheckProduce(ProducePartitionsMax),
+		Check:    checkProduce,
 		Serve:    s.produce,
 	})
 	k.Handle(kafka.Route{
 		Key:      kmsg.Fetch,
 		Versions: speaks[kmsg.Fetch],
 		BytesMax: fetchFrameMax,
-		Check:    kafka.CheckFetch(PartitionsMax),
+		Check:    checkFetch,
 		Serve:    s.fetch,
 	})
 	return k.Serve(ctx, ln)
@@ -53,8 +58,8 @@ func (s *Server) fetch(ctx context.Context, conn *kafka.ServerConn, req kmsg.Req
 	r := readFetchRequest(req.(*kmsg.FetchRequest))
 	conn.Go(func() {
 		answer := s.Service.Fetch(ctx, r)
-		if answer == nil { // ctx has ended, as a rule
-			answer = &replica.FetchAnswer{}
+		if ctx.Err() != nil {
+			return // nobody waits any more, or this gateway stops and the other should know
 		}
 		respond(fetchResponse(answer))
 	})
