@@ -98,7 +98,7 @@ func showCheck(w io.Writer, r *segstore.CheckReport) error {
 	t.row("PARTITION", "FROM", "TO", "RECORDS")
 	for _, name := range slices.Sorted(maps.Keys(r.Partitions)) {
 		p := r.Partitions[name]
-		t.row(name, humanCount(p.First), humanCount(p.Next), humanCount(p.Records))
+		t.row(shownPartition(name), humanCount(p.First), humanCount(p.Next), humanCount(p.Records))
 	}
 	if len(r.Partitions) > 0 {
 		t.write(&b)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cistern/gossip/metadata"
 	"cistern/segstore"
 )
 
@@ -21,6 +22,9 @@ batches in them, and with --records every record.
     $ cistern dump /var/lib/cistern
     $ cistern dump /var/lib/cistern/segments/00000002.seg --records
 
+On a site "mqtt/0 (parked)" are batches for mqtt/0 that waited here for its leader;
+they have offsets of their own, and may have been handed over since.
+
 The file of a batch that was set aside is shown as well:
 
     $ cistern dump /var/lib/cistern/quarantine/mqtt-0-100-120.batch
@@ -28,6 +32,19 @@ The file of a batch that was set aside is shown as well:
 Dump changes nothing. Beside a running agent it shows what is there; the newest
 segment may grow meanwhile.
 `
+
+// parkedPrefix begins the streams in which a gateway of a site keeps what waits
+// for a leader.
+const parkedPrefix = metadata.ReservedPrefix + "parked."
+
+// shownPartition names a partition of the journal for people: what is parked is
+// a partition of another kind, with offsets of its own.
+func shownPartition(name string) string {
+	if of, parked := strings.CutPrefix(name, parkedPrefix); parked {
+		return of + " (parked)"
+	}
+	return name
+}
 
 const (
 	segmentSuffix = ".seg"

@@ -87,11 +87,11 @@ func (d *dumper) showRecords(records []status.TailRecord) error {
 func frameLine(f *frameJSON) string {
 	switch {
 	case f.Problem != "":
-		return f.Partition + " " + f.Problem
+		return shownPartition(f.Partition) + " " + f.Problem
 	case f.FirstOffset != nil && f.LastOffset != nil:
-		return fmt.Sprintf("%s offsets %d to %d, epoch %d, %s", f.Partition, *f.FirstOffset, *f.LastOffset, *f.LeaderEpoch, f.Codec)
+		return fmt.Sprintf("%s offsets %d to %d, epoch %d, %s", shownPartition(f.Partition), *f.FirstOffset, *f.LastOffset, *f.LeaderEpoch, f.Codec)
 	}
-	return f.Partition
+	return shownPartition(f.Partition)
 }
 
 // frame describes one frame; a snapshot names the partitions that follow.

@@ -62,6 +62,8 @@ func classify(err error) *fault {
 		return &fault{err, "`cistern config` prints every key with its default", exitUsage}
 	case errors.Is(err, status.ErrNotRunning):
 		return &fault{err, "start one with `cistern run`, or say where it is with --data, --config or --socket", exitNotRunning}
+	case errors.Is(err, status.ErrAlone):
+		return &fault{err, "`cistern site init` begins a site", exitFailed}
 	}
 	return &fault{err: err, code: exitFailed}
 }

@@ -32,14 +32,16 @@ To make it yours, begin with the sample, which shows every key:
 
 Commands:
 
-    run       start the gateway
-    status    how the running gateway is doing
-    tail      show committed records as they come
-    config    print the sample configuration, or check a file
-    user      make and remove the users of a password file
-    dump      show what the journal's files hold
-    check     verify every byte of a store
-    version   say which version this is
+    run         start the gateway
+    status      how the running gateway is doing
+    tail        show committed records as they come
+    site        the gateways of a site, and orders to them
+    partitions  who leads each partition, who keeps copies
+    config      print the sample configuration, or check a file
+    user        make and remove the users of a password file
+    dump        show what the journal's files hold
+    check       verify every byte of a store
+    version     say which version this is
 
 "cistern help COMMAND" tells more about each.
 
@@ -83,7 +85,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("see `"+c.CommandPath()+" --help`", "%w", err)
 	})
-	root.AddCommand(newRun(), newConfig(), newStatus(), newTail(), newUser(), newDump(), newCheck(), newVersion())
+	root.AddCommand(newRun(), newConfig(), newStatus(), newTail(), newSite(), newPartitions(), newUser(), newDump(), newCheck(), newVersion())
 	return root
 }
 

@@ -24,6 +24,8 @@ import (
 //	stdin FILE         what the next cistern reads
 //	start ARGS         run `cistern run ARGS` and wait until it is ready
 //	stop | kill        end it: SIGTERM and exit code 0, or SIGKILL
+//	pretend FILE       an agent that has the status in FILE, and only a socket
+//	told REGEXP        the orders it was given, a line each
 //	publish TOPIC TEXT publish it at QoS 1 and wait for the confirmation
 //	mode FILE MODE     the file has these permissions
 //	chmod FILE MODE    give it these
@@ -78,6 +80,7 @@ type script struct {
 	exit           int
 	agent          *exec.Cmd
 	log            bytes.Buffer // of the agent
+	pretender      *pretender
 }
 
 func newScript(t *testing.T) *script {
@@ -164,6 +167,10 @@ func (s *script) command(not bool, name string, args []string) error {
 		return s.end(os.Interrupt)
 	case "kill":
 		return s.end(os.Kill)
+	case "pretend":
+		return s.pretend(args[0])
+	case "told":
+		return matches(s.pretender.told(), args[0], not)
 	case "publish":
 		if err := s.publish(args[0], args[1]); (err != nil) != not {
 			return fmt.Errorf("publish: %v", err)

@@ -32,11 +32,7 @@ func newStatus() *cobra.Command {
 		Long: statusHelp,
 		Args: arguments(0, 0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			socket, err := where.findSocket()
-			if err != nil {
-				return err
-			}
-			d, err := status.NewClient(socket).Status(c.Context())
+			d, err := where.ask(c)
 			if err != nil {
 				return err
 			}
@@ -46,8 +42,7 @@ func newStatus() *cobra.Command {
 			return showStatus(c.OutOrStdout(), d)
 		},
 	}
-	where.flags(c)
-	c.Flags().StringVar(&where.socket, "socket", "", "ask the agent behind this `SOCKET`")
+	where.agentFlags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
 	return c
 }
@@ -69,6 +64,10 @@ func showStatus(w io.Writer, d *status.Document) error {
 	showStreams(&b, d)
 	b.WriteByte('\n')
 	var t pairs
+	if d.Site != nil {
+		t.add("site", quorumLine(d.Site))
+		t.add("parked", parkedLine(d.ParkedTotal()))
+	}
 	t.add("backlog", backlogLine(d.BacklogTotal()))
 	t.add("uplink", uplinkLine(&d.Uplink))
 	t.add("flash", flashLine(&d.Storage))
@@ -102,27 +101,52 @@ func showStreams(b *strings.Builder, d *status.Document) {
 	var t table
 	t.row("PARTITION", "FROM", "TO", "DRAINED", "BACKLOG", "SIZE", "OLDEST", "DROPPED", "STATE")
 	for _, s := range d.Streams {
-		for _, p := range s.Partitions {
+		for i := range s.Partitions {
+			p, name := &s.Partitions[i], fmt.Sprintf("%s/%d", s.Name, s.Partitions[i].Partition)
+			if d.Site != nil && p.Role == "" { // no copy here: nothing is known of its offsets
+				t.row(name, "-", "-", "-", "-", "-", "-", "-", partitionState(d, p))
+				continue
+			}
 			drained := "-"
 			if p.Drained >= 0 {
 				drained = humanCount(p.Drained)
 			}
-			t.row(fmt.Sprintf("%s/%d", s.Name, p.Partition), humanCount(p.StartOffset), humanCount(p.HighWatermark),
+			t.row(name, humanCount(p.StartOffset), humanCount(p.HighWatermark),
 				drained, humanCount(p.Backlog.Records), humanBytes(p.Backlog.Bytes),
-				humanSeconds(p.Backlog.OldestSeconds), humanCount(p.Dropped), partitionState(&p))
+				humanSeconds(p.Backlog.OldestSeconds), humanCount(p.Dropped), partitionState(d, p))
 		}
 	}
 	t.write(b)
 }
 
-func partitionState(p *status.Partition) string {
+func partitionState(d *status.Document, p *status.Partition) string {
 	switch {
 	case p.Error != "":
 		return printable(p.Error)
+	case d.Site != nil && p.Leader == "":
+		return "no leader"
+	case d.Site != nil && p.Role == status.RoleFollower:
+		return "follows " + p.Leader
+	case d.Site != nil && p.Role == "":
+		return "at " + p.Leader
 	case p.Drain != "":
 		return p.Drain
 	}
 	return "buffering"
+}
+
+func parkedLine(p status.Parked) string {
+	if p.Records == 0 && p.Batches == 0 {
+		return "none"
+	}
+	line := fmt.Sprintf("%s records, %s, oldest %s", humanCount(p.Records), humanBytes(p.Bytes), humanSeconds(p.OldestSeconds))
+	if p.Held > 0 {
+		line += fmt.Sprintf("; devices wait for %s of them", humanCount(p.Held))
+	}
+	if p.Reason != "" {
+		line += "; " + printable(p.Reason)
+	}
+	return line
 }
 
 func backlogLine(b status.Backlog) string {
@@ -171,6 +195,9 @@ func sourceLine(s *status.Source) string {
 		state = "not connected"
 	}
 	line := fmt.Sprintf("%s %s, %s messages", s.URL, state, humanCount(s.Messages))
+	if s.Reader != "" {
+		line += ", read by " + s.Reader
+	}
 	for _, n := range []struct {
 		count int64
 		what  string

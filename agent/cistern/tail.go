@@ -43,15 +43,14 @@ func newTail() *cobra.Command {
 			if err := checkTail(&q, from); err != nil {
 				return err
 			}
-			socket, err := where.findSocket()
+			agent, err := where.agent()
 			if err != nil {
 				return err
 			}
-			return tail(c, socket, q, asJSON)
+			return tail(c, agent, q, asJSON)
 		},
 	}
-	where.flags(c)
-	c.Flags().StringVar(&where.socket, "socket", "", "ask the agent behind this `SOCKET`")
+	where.agentFlags(c)
 	c.Flags().StringVar(&from, "from", "end", "where to begin: beginning or `end`")
 	c.Flags().Int64VarP(&q.Count, "number", "n", 0, "stop after `N` records (0: never)")
 	c.Flags().BoolVar(&q.Follow, "follow", true, "wait for more records at the end")
@@ -72,14 +71,14 @@ func checkTail(q *status.TailQuery, from string) error {
 	return nil
 }
 
-func tail(c *cobra.Command, socket string, q status.TailQuery, asJSON bool) error {
+func tail(c *cobra.Command, agent *status.Client, q status.TailQuery, asJSON bool) error {
 	out := bufio.NewWriter(c.OutOrStdout())
 	show := showRecord
 	if asJSON {
 		show = func(w io.Writer, _ paint, r *status.TailRecord) error { return json.NewEncoder(w).Encode(r) }
 	}
 	p := newPaint(c.OutOrStdout())
-	err := status.NewClient(socket).Tail(c.Context(), q, func(r *status.TailRecord) error {
+	err := agent.Tail(c.Context(), q, func(r *status.TailRecord) error {
 		if err := show(out, p, r); err != nil {
 			return err
 		}

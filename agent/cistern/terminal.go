@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,8 +37,12 @@ func (p paint) with(code, s string) string {
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
 }
 
-// table aligns columns: the first to the left, the others to the right.
-type table struct{ rows [][]string }
+// table aligns columns: the first and those of left to the left, the others to
+// the right.
+type table struct {
+	rows [][]string
+	left []int
+}
 
 func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
 
@@ -55,9 +60,11 @@ func (t *table) write(w io.Writer) {
 		var line strings.Builder
 		for i, cell := range r {
 			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
-			switch i {
-			case 0:
+			switch {
+			case i == 0:
 				line.WriteString(cell + pad)
+			case slices.Contains(t.left, i):
+				line.WriteString("  " + cell + pad)
 			default:
 				line.WriteString("  " + pad + cell)
 			}
