@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"cistern/gossip/metadata"
 	"cistern/segstore"
@@ -23,7 +22,18 @@ func TestParkedIsShown(t *testing.T) {
 	if err := store.PutStream(parked); err != nil {
 		t.Fatal(err)
 	}
-	appendOne(t, store, metadata.PartitionID{Stream: parked.Name})
+	b := batch.NewBuilder(metadata.CodecNone)
+	if _, err := b.Append(&batch.Record{Key: []byte("a/b"), Value: []byte("one")}); err != nil {
+		t.Fatal(err)
+	}
+	one, err := b.AppendTo(nil, batch.NoProducer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := store.Commit(segstore.Entry{Log: store.Log(metadata.PartitionID{Stream: parked.Name}), Batch: one})
+	if err != nil || entries[0].Err != nil {
+		t.Fatal(err, entries[0].Err)
+	}
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
