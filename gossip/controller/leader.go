@@ -37,14 +37,14 @@ func (d *draft) led(p metadata.PartitionState) metadata.PartitionState {
 }
 
 // finished returns p without its reassignment if that is done: everybody who
-// was to come is in sync, and those who stay are as many in sync as a
-// confirmation is worth, or as there were before.
+// was to come is in sync, and of those who stay as many are as a confirmation
+// was worth until now, or as there were.
 func finished(c metadata.StreamConfig, p metadata.PartitionState) metadata.PartitionState {
 	if len(p.Adding)+len(p.Removing) == 0 || len(without(p.Adding, p.ISR...)) > 0 {
 		return p
 	}
 	target, stay := without(p.Replicas, p.Removing...), without(p.ISR, p.Removing...)
-	if need := min(len(p.ISR), MinInsync(c, len(target)), len(target)); len(stay) == 0 || len(stay) < need {
+	if need := min(len(p.ISR), MinInsync(c, max(len(target), p.Settled())), len(target)); len(stay) == 0 || len(stay) < need {
 		return p
 	}
 	p.Replicas, p.ISR, p.Adding, p.Removing = target, stay, nil, nil
