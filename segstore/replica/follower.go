@@ -68,11 +68,10 @@ func (p *Partition) Fetched(now time.Duration, asked FetchPartition, a *FetchedP
 	case outOfRange:
 		p.restart(&s, a.LogStart)
 	case a.Diverging != nil:
+		p.partWays(&s, a)
 		if p.without(WithoutTruncateFirst) {
 			p.hw = max(p.hw, min(a.HighWatermark, p.syncedEnd()))
-			s.Moved = true
 		}
-		p.partWays(&s, a)
 	default:
 		s.Drained = a.Drained
 		p.bound = max(p.bound, a.HighWatermark)
@@ -114,12 +113,13 @@ func (p *Partition) append(s *FollowerStep, a *FetchedPartition) {
 // both give to the largest epoch both know. The next question goes on from
 // there, epoch by epoch (KIP-279).
 func (p *Partition) partWays(s *FollowerStep, a *FetchedPartition) {
-	epoch, end := p.log.EndOffsetForEpoch(a.Diverging.Epoch)
-	if epoch == a.Diverging.Epoch || p.without(WithoutEpochWalk) {
-		end = min(end, a.Diverging.EndOffset)
-	}
 	if p.without(WithoutEpochWalk) {
-		end = min(a.Diverging.EndOffset, s.asked.Offset)
+		p.cut(s, min(a.Diverging.EndOffset, s.asked.Offset))
+		return
+	}
+	epoch, end := p.log.EndOffsetForEpoch(a.Diverging.Epoch)
+	if epoch == a.Diverging.Epoch {
+		end = min(end, a.Diverging.EndOffset)
 	}
 	switch start := p.log.StartOffset(); {
 	case epoch < 0 && start < s.asked.Offset:

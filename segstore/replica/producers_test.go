@@ -1,0 +1,186 @@
+package replica
+
+import (
+	"errors"
+	"math"
+	"reflect"
+	"testing"
+
+	"cistern/segstore/batch"
+)
+
+// header is a batch of n records of a producer, at base.
+func header(id int64, sequence int32, n int32) *batch.Header {
+	return &batch.Header{LastOffsetDelta: n - 1, Count: n, Producer: batch.Producer{ID: id, Sequence: sequence}}
+}
+
+func TestProducersTellNewFromOld(t *testing.T) {
+	p := NewProducers()
+	for i := range int32(8) {
+		p.Observe(header(7, 10*i, 10), int64(10*i)) // 0..79
+	}
+	for _, c := range []struct {
+		name     string
+		h        *batch.Header
+		want     error
+		base, at int64 // of a duplicate
+	}{
+		{"next", header(7, 80, 5), nil, 0, 0},
+		{"last", header(7, 70, 10), &DuplicateError{}, 70, 80},
+		{"oldest in the window", header(7, 20, 10), &DuplicateError{}, 20, 30},
+		{"older than the window", header(7, 0, 10), &DuplicateError{}, -1, 30},
+		{"cut otherwise", header(7, 65, 5), &DuplicateError{}, -1, 70},
+		{"gap", header(7, 81, 5), ErrOutOfOrderSequence, 0, 0},
+		{"overlap", header(7, 75, 10), ErrOutOfOrderSequence, 0, 0},
+		{"unknown", header(8, 5, 1), ErrUnknownProducer, 0, 0},
+		{"new", header(8, 0, 1), nil, 0, 0},
+		{"no producer", header(-1, -1, 1), nil, 0, 0},
+	} {
+		err := p.check(c.h)
+		var dup *DuplicateError
+		switch {
+		case errors.As(err, &dup):
+			if _, ok := c.want.(*DuplicateError); !ok || dup.Base != c.base || dup.End != c.at {
+				t.Errorf("%s: duplicate %+v", c.name, dup)
+			}
+		case !errors.Is(err, c.want):
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+	}
+}
+
+func TestProducerSequencesWrap(t *testing.T) {
+	p := NewProducers()
+	p.Observe(header(7, math.MaxInt32-4, 10), 0) // ends with sequence 4
+	if err := p.check(header(7, 5, 1)); err != nil {
+		t.Fatal(err)
+	}
+	var dup *DuplicateError
+	if err := p.check(header(7, math.MaxInt32-4, 10)); !errors.As(err, &dup) || dup.Base != 0 {
+		t.Fatal(err)
+	}
+	if err := p.check(header(7, 4, 1)); !errors.As(err, &dup) {
+		t.Fatal(err)
+	}
+	if err := p.check(header(7, math.MaxInt32-4, 11)); !errors.Is(err, ErrOutOfOrderSequence) {
+		t.Fatal(err)
+	}
+}
+
+// Whatever is rolled back, the table is the one of the shorter log.
+func TestProducersRollback(t *testing.T) {
+	for cut := range int64(40) {
+		p, want := NewProducers(), NewProducers()
+		for i := range int64(20) {
+			h := header(1+i%4, int32(i/4)*2, 2)
+			p.Observe(h, 2*i)
+			if 2*i+2 <= cut {
+				want.Observe(h, 2*i)
+			}
+		}
+		p.Rollback(cut)
+		for id := range int64(6) {
+			for s := range int32(14) {
+				got, exp := p.check(header(id, s, 2)), want.check(header(id, s, 2))
+				if (got == nil) != (exp == nil) {
+					t.Fatalf("cut at %d, producer %d, sequence %d: %v, want %v", cut, id, s, got, exp)
+				}
+			}
+		}
+	}
+}
+
+// With more cut off than the window holds, nobody knows what is new: not even
+// a batch that looks like a beginning.
+func TestProducersRollbackBeyondTheWindow(t *testing.T) {
+	p := NewProducers()
+	for i := range int32(10) {
+		p.Observe(header(7, i, 1), int64(i))
+	}
+	p.Rollback(2)
+	for s := range int32(4) {
+		if err := p.check(header(7, s, 1)); !errors.Is(err, ErrUnknownProducer) {
+			t.Fatalf("sequence %d: %v", s, err)
+		}
+	}
+}
+
+func TestProducersAreBounded(t *testing.T) {
+	p := NewProducers()
+	p.Observe(header(1000, 0, 1), 0)
+	for i := range int64(ProducersMax) {
+		p.Observe(header(i, 0, 1), i+1)
+	}
+	if len(p.byID) != ProducersMax || p.byID[1000] != nil || p.byID[0] == nil {
+		t.Fatalf("%d producers; who appended longest ago should go", len(p.byID))
+	}
+}
+
+func TestProducersCodec(t *testing.T) {
+	p := NewProducers()
+	for i := range int64(200) {
+		p.Observe(header(1<<62|i%20, int32(i/20)*3, 3), 3*i)
+	}
+	p.Rollback(3 * 175)
+	b := p.Encode()
+	got, err := DecodeProducers(b)
+	if err != nil || !reflect.DeepEqual(got.normal(), p.normal()) {
+		t.Fatalf("%v, %d bytes\n%v\n%v", err, len(b), got.normal(), p.normal())
+	}
+	for i := range b {
+		DecodeProducers(b[:i]) // an error or a shorter table, never a panic
+	}
+}
+
+// normal shows the table without what lies beyond the windows' ends.
+func (t *Producers) normal() map[int64][]sent {
+	m := map[int64][]sent{-1: {{end: t.end}}}
+	for id, p := range t.byID {
+		m[id] = append([]sent{}, p.window[:p.n]...)
+		if p.more {
+			m[id] = append(m[id], sent{})
+		}
+	}
+	return m
+}
+
+// A full table does not fit in a small fact: who appended last is kept.
+func TestProducersEncodeIsBounded(t *testing.T) {
+	p := NewProducers()
+	base := int64(0)
+	for i := range int64(ProducersMax * ProducerWindow) {
+		n := int32(1000)
+		p.Observe(header(1<<62|i%ProducersMax, int32(i/ProducersMax)*n, n), base)
+		base += int64(n)
+	}
+	b := p.Encode()
+	got, err := DecodeProducers(b)
+	if err != nil || len(b) > ProducersBytesMax || len(got.byID) < 30 || got.End() != p.End() {
+		t.Fatalf("%v: %d bytes, %d producers", err, len(b), len(got.byID))
+	}
+	if got.byID[1<<62|ProducersMax-1] == nil {
+		t.Fatal("who appended last is not kept")
+	}
+}
+
+func FuzzDecodeProducers(f *testing.F) {
+	p := NewProducers()
+	for i := range int64(20) {
+		p.Observe(header(i%3, int32(i/3), 1), i)
+	}
+	f.Add(p.Encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := DecodeProducers(b)
+		if err != nil {
+			return
+		}
+		p.Rollback(p.End() / 2)
+		for id := range p.byID {
+			p.check(header(id, 3, 2))
+			p.Observe(header(id, 3, 2), p.End())
+		}
+		if _, err := DecodeProducers(p.Encode()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
