@@ -103,27 +103,91 @@ func TestCheckAccepts(t *testing.T) {
 	}
 }
 
+// TestCheckResponseAccepts: whatever a broker can answer passes, in every version.
+func TestCheckResponseAccepts(t *testing.T) {
+	text := "text"
+	accept := func(resp kmsg.Response) {
+		t.Helper()
+		for version := int16(0); version <= resp.MaxVersion(); version++ {
+			resp.SetVersion(version)
+			body := resp.AppendTo(nil)
+			if err := checkResponse(resp, body); err != nil {
+				t.Errorf("%T version %d: %v", resp, version, err)
+			}
+			if err := checkResponse(resp, body[:len(body)-1]); err == nil && kmsg.Key(resp.Key()) != kmsg.ApiVersions {
+				t.Errorf("%T version %d cut short is accepted", resp, version)
+			}
+		}
+	}
+	fetched := kmsg.NewFetchResponseTopicPartition()
+	fetched.DivergingEpoch.Epoch, fetched.CurrentLeader.LeaderID, fetched.SnapshotID.Epoch = 1, 2, 3
+	fetched.CurrentLeader.UnknownTags.Set(5, []byte("tag"))
+	fetched.AbortedTransactions = make([]kmsg.FetchResponseTopicPartitionAbortedTransaction, 2)
+	fetched.RecordBatches = []byte("records")
+	accept(&kmsg.FetchResponse{
+		Topics:  []kmsg.FetchResponseTopic{{Topic: "a", Partitions: []kmsg.FetchResponseTopicPartition{fetched, fetched}}},
+		Brokers: []kmsg.FetchResponseBroker{{Host: "h", Rack: &text}, {}},
+	})
+	produced := kmsg.NewProduceResponseTopicPartition()
+	produced.CurrentLeader.LeaderID, produced.ErrorMessage = 4, &text
+	produced.ErrorRecords = []kmsg.ProduceResponseTopicPartitionErrorRecord{{ErrorMessage: &text}, {}}
+	accept(&kmsg.ProduceResponse{
+		Topics:  []kmsg.ProduceResponseTopic{{Topic: "a", Partitions: []kmsg.ProduceResponseTopicPartition{produced, produced}}},
+		Brokers: []kmsg.ProduceResponseBroker{{Host: "h", Rack: &text}, {}},
+	})
+	accept(&kmsg.ApiVersionsResponse{
+		ApiKeys:           make([]kmsg.ApiVersionsResponseApiKey, 3),
+		SupportedFeatures: []kmsg.ApiVersionsResponseSupportedFeature{{Name: "a"}},
+		FinalizedFeatures: []kmsg.ApiVersionsResponseFinalizedFeature{{Name: "b"}},
+	})
+}
+
 // FuzzCheck: what passes the check costs memory in proportion to its size, and
 // no more time than that, decodable or not.
 func FuzzCheck(f *testing.F) {
 	f.Add(int16(0), int16(9), (&kmsg.ProduceRequest{Version: 9, Topics: []kmsg.ProduceRequestTopic{{Topic: "a"}}}).AppendTo(nil))
 	f.Add(int16(1), int16(12), (&kmsg.FetchRequest{Version: 12, Topics: []kmsg.FetchRequestTopic{{Topic: "a"}}}).AppendTo(nil))
-	f.Fuzz(func(t *testing.T, key, version int16, body []byte) {
-		checks := []func(int16, []byte) error{CheckProduce(100), CheckFetch(100)}
-		last := []int16{13, 18}
-		if key < 0 || key > 1 || version < 0 || version > last[key] || checks[key](version, body) != nil {
+	f.Add(int16(2), int16(9), (&kmsg.ProduceResponse{Version: 9, Topics: []kmsg.ProduceResponseTopic{{Topic: "a"}}}).AppendTo(nil))
+	f.Add(int16(3), int16(12), (&kmsg.FetchResponse{Version: 12, Topics: []kmsg.FetchResponseTopic{{Topic: "a"}}}).AppendTo(nil))
+	f.Add(int16(4), int16(3), (&kmsg.ApiVersionsResponse{Version: 3, ApiKeys: make([]kmsg.ApiVersionsResponseApiKey, 1)}).AppendTo(nil))
+	f.Fuzz(func(t *testing.T, kind, version int16, body []byte) {
+		if kind < 0 || kind > 4 || version < 0 {
 			return
 		}
-		req := kmsg.RequestForKey(key)
-		req.SetVersion(version)
+		message, check := checked(kind)
+		if version > message.MaxVersion() {
+			return
+		}
+		message.SetVersion(version)
+		if check(version, body) != nil {
+			return
+		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		req.ReadFrom(body)
+		message.ReadFrom(body)
 		runtime.ReadMemStats(&after)
-		if grown := after.TotalAlloc - before.TotalAlloc; grown > 1<<20+uint64(len(body))*100 {
+		if grown := after.TotalAlloc - before.TotalAlloc; grown > 1<<20+uint64(len(body))*300 {
 			t.Errorf("%d bytes took %d to decode", len(body), grown)
 		}
 	})
+}
+
+type message interface {
+	MaxVersion() int16
+	SetVersion(int16)
+	ReadFrom([]byte) error
+}
+
+// checked returns the messages that are checked, by number.
+func checked(kind int16) (message, func(int16, []byte) error) {
+	switch kind {
+	case 0:
+		return &kmsg.ProduceRequest{}, CheckProduce(100)
+	case 1:
+		return &kmsg.FetchRequest{}, CheckFetch(100)
+	}
+	resp := map[int16]kmsg.Response{2: &kmsg.ProduceResponse{}, 3: &kmsg.FetchResponse{}, 4: &kmsg.ApiVersionsResponse{}}[kind]
+	return resp, func(_ int16, body []byte) error { return checkResponse(resp, body) }
 }
 
 // FuzzServer: no stream of bytes does more than end its connection.

@@ -85,6 +85,9 @@ func decode(resp kmsg.Response, body []byte) error {
 			return err
 		}
 	}
+	if err := checkResponse(resp, body); err != nil {
+		return err
+	}
 	return resp.ReadFrom(body)
 }
 

@@ -109,5 +109,8 @@ func readApiVersions(resp *kmsg.ApiVersionsResponse, body []byte) error {
 	if len(body) >= 2 && int16(binary.BigEndian.Uint16(body)) == kerr.UnsupportedVersion.Code {
 		resp.Version = 0
 	}
+	if err := checkResponse(resp, body); err != nil {
+		return err
+	}
 	return resp.ReadFrom(body)
 }
