@@ -1,0 +1,493 @@
+package gossip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cistern/gossip/sitekey"
+)
+
+const patience = 30 * time.Second
+
+// TestMain proves that no test leaves a goroutine behind.
+func TestMain(m *testing.M) {
+	if os.Getenv(mdnsChild) != "" {
+		os.Exit(mdnsChildMain())
+	}
+	code := m.Run()
+	for end := time.Now().Add(patience); code == 0 && runtime.NumGoroutine() > 1; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			buf := make([]byte, 1<<16)
+			fmt.Printf("goroutines are left:\n%s\n", buf[:runtime.Stack(buf, true)])
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// gateway is a running Membership.
+type gateway struct {
+	*Membership
+	t    testing.TB
+	stop func() // ends Run in good order, and waits
+}
+
+func newKey(t testing.TB) sitekey.Key {
+	t.Helper()
+	k, err := sitekey.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// start starts a gateway on loopback.
+func start(t testing.TB, c Config) *gateway {
+	t.Helper()
+	if c.Bind == "" {
+		c.Bind = "127.0.0.1:0"
+	}
+	if c.Profile == (Profile{}) {
+		c.Profile = Wired()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	m, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	g := &gateway{Membership: m, t: t}
+	g.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	t.Cleanup(g.stop)
+	return g
+}
+
+// kill closes the sockets as a dying process does: without a word.
+func (g *gateway) kill() {
+	g.t.Helper()
+	if err := g.transport.Shutdown(); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// sees waits until g's view of the named member is as asked for.
+func (g *gateway) sees(name, what string, ok func(Member) bool) Member {
+	g.t.Helper()
+	changed, stop := g.Watch()
+	defer stop()
+	timeout := time.After(patience)
+	for {
+		var x Member
+		for _, m := range g.Members() {
+			if m.Name == name {
+				if x = m; ok(x) {
+					return x
+				}
+			}
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			g.t.Fatalf("%s never saw %s %s, but %+v", g.config.Name, name, what, x)
+		}
+	}
+}
+
+func (g *gateway) seesState(name string, s State) Member {
+	g.t.Helper()
+	return g.sees(name, s.String(), func(m Member) bool { return m.State == s })
+}
+
+// site starts n gateways named a, b, c ... that know each other.
+func site(t testing.TB, n int, k sitekey.Key) []*gateway {
+	t.Helper()
+	var all []*gateway
+	for i := range n {
+		c := Config{Name: string(rune('a' + i)), Key: k, Meta: Meta{Address: fmt.Sprintf("127.0.0.1:%d", i+1), Zone: "north"}}
+		if i > 0 {
+			c.Join = []string{all[0].Addr()}
+		}
+		all = append(all, start(t, c))
+	}
+	for _, g := range all {
+		for _, o := range all {
+			g.seesState(o.config.Name, Alive)
+		}
+	}
+	return all
+}
+
+func TestJoinAndMeta(t *testing.T) {
+	all := site(t, 3, newKey(t))
+	a, c := all[0], all[2]
+	if got := a.seesState("c", Alive).Meta; got != (Meta{Address: "127.0.0.1:3", Zone: "north"}) {
+		t.Errorf("a thinks that c said %+v", got)
+	}
+	self := c.seesState("c", Alive)
+	if self.Addr != c.Addr() || len(c.Members()) != 3 {
+		t.Errorf("c sees itself as %+v among %d", self, len(c.Members()))
+	}
+	for i := range 5 {
+		if err := c.UpdateMeta(func(m *Meta) { m.Incarnation = uint64(i + 1); m.Voter = true }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, g := range all {
+		x := g.sees("c", "say its incarnation", func(m Member) bool { return m.Meta.Incarnation == 5 })
+		if !x.Meta.Voter || x.Meta.Zone != "north" {
+			t.Errorf("%s got %+v", g.config.Name, x.Meta)
+		}
+	}
+	if s, r := a.Packets(); s == 0 || r == 0 {
+		t.Errorf("%d packets sent, %d received", s, r)
+	}
+	if h := a.HealthScore(); h < 0 || h > a.config.Profile.AwarenessMax {
+		t.Errorf("health score %d", h)
+	}
+}
+
+func TestLeave(t *testing.T) {
+	all := site(t, 4, newKey(t))
+	all[3].stop()
+	for _, g := range all {
+		g.seesState("d", Left) // d itself included
+	}
+	// Who left is not looked for: its name may come back, from elsewhere too.
+	again := start(t, Config{Name: "d", Key: all[0].config.Key, Join: []string{all[1].Addr()}, Meta: Meta{Incarnation: 7}})
+	for _, g := range all[:3] {
+		x := g.sees("d", "back", func(m Member) bool { return m.State == Alive && m.Meta.Incarnation == 7 })
+		if x.Addr != again.Addr() || x.Meta.Leaving {
+			t.Errorf("%s sees %+v", g.config.Name, x)
+		}
+	}
+}
+
+// Scenario 11's other half: the process is gone without a word, and comes back.
+func TestDeathAndReturn(t *testing.T) {
+	k := newKey(t)
+	all := site(t, 3, k)
+	a, b, c := all[0], all[1], all[2]
+	c.kill()
+	for _, g := range []*gateway{a, b} {
+		g.seesState("c", Dead)
+	}
+	c.stop()
+	a.seesState("c", Dead) // its goodbye has reached nobody
+
+	back := start(t, Config{Name: "c", Bind: c.Addr(), Key: k, Join: []string{b.Addr()}, Meta: Meta{Incarnation: 2, Address: "127.0.0.1:33"}})
+	for _, g := range []*gateway{a, b} {
+		x := g.sees("c", "back", func(m Member) bool { return m.State == Alive })
+		if x.Meta.Incarnation != 2 || x.Meta.Address != "127.0.0.1:33" {
+			t.Errorf("%s: c is back with %+v", g.config.Name, x.Meta)
+		}
+	}
+	back.seesState("a", Alive)
+}
+
+// A process that is back before anybody noticed has to be heard all the same.
+func TestFastRestart(t *testing.T) {
+	k := newKey(t)
+	slow := Wired()
+	slow.SuspicionMult = 1000 // nobody dies here
+	a := start(t, Config{Name: "a", Key: k, Profile: slow})
+	b := start(t, Config{Name: "b", Key: k, Profile: slow, Join: []string{a.Addr()}, Meta: Meta{Incarnation: 1}})
+	a.sees("b", "first", func(m Member) bool { return m.State == Alive && m.Meta.Incarnation == 1 })
+	for i := range 3 { // some history, so that its old life has the higher number
+		b.UpdateMeta(func(m *Meta) { m.Expect = i + 1 })
+		a.sees("b", "new", func(m Member) bool { return m.Meta.Expect == i+1 })
+	}
+	b.kill()
+	b.stop()
+	start(t, Config{Name: "b", Bind: b.Addr(), Key: k, Profile: slow, Join: []string{a.Addr()}, Meta: Meta{Incarnation: 2}})
+	a.sees("b", "again", func(m Member) bool { return m.State == Alive && m.Meta.Incarnation == 2 && m.Meta.Expect == 0 })
+}
+
+// One with another address comes back under the name before the old one was
+// given up. The others see two with one name, until they have given up the old.
+func TestFastRestartElsewhere(t *testing.T) {
+	k := newKey(t)
+	all := site(t, 3, k)
+	c := all[2]
+	c.kill()
+	c.stop()
+	back := start(t, Config{Name: "c", Key: k, Join: []string{all[0].Addr()}, Meta: Meta{Incarnation: 2}})
+	for _, g := range all[:2] {
+		x := g.sees("c", "back", func(m Member) bool { return m.State == Alive && m.Meta.Incarnation == 2 })
+		if x.Addr != back.Addr() {
+			t.Errorf("%s sees c at %s, want %s", g.config.Name, x.Addr, back.Addr())
+		}
+	}
+}
+
+// Scenario 18, half a cut: c does not answer a. a suspects, others do not, and
+// since they reach it, it does not die.
+func TestSuspect(t *testing.T) {
+	all := site(t, 3, newKey(t))
+	a := all[0]
+	a.roster.reached("c", false)
+	a.seesState("c", Suspect)
+	a.seesState("c", Alive) // the next probe is answered
+	a.roster.reached("nobody", false)
+	a.roster.reached("a", false)
+	if x := a.seesState("a", Alive); len(a.Members()) != 3 {
+		t.Errorf("%+v", x)
+	}
+}
+
+// A stopped process accepts connections (its kernel does) and says nothing.
+func TestSuspectBeforeDead(t *testing.T) {
+	k := newKey(t)
+	slow := Wired()
+	slow.SuspicionMult = 1000
+	a := start(t, Config{Name: "a", Key: k, Profile: slow})
+	b := start(t, Config{Name: "b", Key: k, Profile: slow, Join: []string{a.Addr()}})
+	a.seesState("b", Alive)
+	b.kill()
+	a.seesState("b", Suspect)
+	b.stop()
+}
+
+func TestOtherKeyCantJoin(t *testing.T) {
+	a := start(t, Config{Name: "a", Key: newKey(t)})
+	logged := &recorder{found: make(chan string, 100)}
+	b := start(t, Config{Name: "b", Key: newKey(t), Join: []string{a.Addr()}, Logger: slog.New(logged)})
+	logged.await(t, "the site keys differ")
+	if len(a.Members()) != 1 || len(b.Members()) != 1 {
+		t.Errorf("a sees %v, b sees %v", a.Members(), b.Members())
+	}
+}
+
+func TestNameConflict(t *testing.T) {
+	k := newKey(t)
+	logged := &recorder{found: make(chan string, 100)}
+	a := start(t, Config{Name: "a", Key: k, Logger: slog.New(logged)})
+	first := start(t, Config{Name: "x", Key: k, Join: []string{a.Addr()}})
+	a.seesState("x", Alive)
+	second := start(t, Config{Name: "x", Key: k, Join: []string{a.Addr()}})
+	logged.await(t, "two gateways have the same name")
+	conflicts := a.Conflicts()
+	if len(conflicts) != 1 || conflicts[0].Name != "x" || conflicts[0].Addr != first.Addr() || conflicts[0].Other != second.Addr() {
+		t.Errorf("conflicts: %+v", conflicts)
+	}
+	if x := a.seesState("x", Alive); x.Addr != first.Addr() {
+		t.Errorf("x is now at %s", x.Addr)
+	}
+	changed, stop := second.Watch()
+	defer stop()
+	for timeout := time.After(patience); len(second.Conflicts()) == 0; {
+		select {
+		case <-changed:
+		case <-timeout:
+			t.Fatal("the second one never learns that its name is taken")
+		}
+	}
+}
+
+// Everybody has the same list, and they start in any order.
+func TestJoinListOfAll(t *testing.T) {
+	k := newKey(t)
+	var list []string
+	for range 3 { // three ports that are free right now
+		m, err := New(Config{Name: "probe", Bind: "127.0.0.1:0", Key: k})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, m.Addr())
+		m.Close()
+	}
+	list = append(list, "127.0.0.1:1", "no.such.host.invalid")
+	var all []*gateway
+	for i, addr := range list[:3] {
+		all = append(all, start(t, Config{Name: string(rune('a' + i)), Bind: addr, Key: k, Join: list}))
+	}
+	for _, g := range all {
+		for _, name := range []string{"a", "b", "c"} {
+			g.seesState(name, Alive)
+		}
+	}
+}
+
+func TestProbe(t *testing.T) {
+	k := newKey(t)
+	all := site(t, 3, k)
+	a, b, c := all[0], all[1], all[2]
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	port, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer port.Close()
+	b.UpdateMeta(func(m *Meta) { m.Address = port.Addr().String() })
+	a.sees("b", "say its address", func(m Member) bool { return m.Meta.Address == port.Addr().String() })
+
+	if err := a.Probe(ctx, "b"); err != nil {
+		t.Errorf("b: %v", err)
+	}
+	if err := a.Probe(ctx, "c"); err != nil { // its site port is refused, but it answers
+		t.Errorf("c: %v", err)
+	}
+	if err := a.Probe(ctx, "a"); err != nil {
+		t.Errorf("itself: %v", err)
+	}
+	if err := a.Probe(ctx, "x"); !errors.Is(err, ErrUnknownMember) {
+		t.Errorf("x: %v", err)
+	}
+	c.kill()
+	if err := a.Probe(ctx, "c"); !errors.Is(err, ErrRefused) {
+		t.Errorf("c is gone: %v", err)
+	}
+	b.kill() // its site port still takes connections, as a stopped process does
+	if err := a.Probe(ctx, "b"); !errors.Is(err, ErrSilent) {
+		t.Errorf("b is silent: %v", err)
+	}
+	short, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := a.Probe(short, "b"); !errors.Is(err, ErrSilent) || !errors.Is(err, context.Canceled) {
+		t.Errorf("b, without patience: %v", err)
+	}
+	a.stop()
+	if err := a.Probe(ctx, "b"); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("after Run: %v", err)
+	}
+}
+
+func TestStreamLimits(t *testing.T) {
+	a := start(t, Config{Name: "a", Key: newKey(t)})
+	var conns []net.Conn
+	for range 3 * streamsPerHostMax {
+		c, err := net.Dial("tcp", a.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		conns = append(conns, c)
+	}
+	// The first ones wait for what they have to say; the last ones are shown out.
+	last := conns[len(conns)-1]
+	last.SetDeadline(time.Now().Add(patience))
+	if _, err := last.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("any number of streams is taken")
+	}
+	a.transport.mu.Lock()
+	n := len(a.transport.inbound)
+	a.transport.mu.Unlock()
+	if n > streamsPerHostMax {
+		t.Errorf("%d streams of one host", n)
+	}
+}
+
+func TestStreamEndsAtItsLimit(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	told := make(chan bool, 2)
+	s := newStream(ours, func(answered bool) { told <- answered })
+	go func() {
+		for {
+			if _, err := theirs.Write(make([]byte, 100_000)); err != nil {
+				return
+			}
+		}
+	}()
+	total, buf := 0, make([]byte, 64<<10)
+	var err error
+	for err == nil {
+		var n int
+		n, err = s.Read(buf)
+		total += n
+	}
+	if !errors.Is(err, errStreamTooLong) || total != streamBytesMax {
+		t.Errorf("%d bytes, %v", total, err)
+	}
+	s.Close()
+	s.Close()
+	if !<-told || len(told) != 0 {
+		t.Error("the end has to be told once, and that there was an answer")
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	k := newKey(t)
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	for what, c := range map[string]Config{
+		"no name":          {Bind: "127.0.0.1:0", Key: k},
+		"no key":           {Name: "a", Bind: "0.0.0.0:0"},
+		"a host name":      {Name: "a", Bind: "example.invalid:0", Key: k},
+		"a bad port":       {Name: "a", Bind: "127.0.0.1:70000", Key: k},
+		"a bad address":    {Name: "a", Bind: "127.0.0.1:0", Advertise: "here", Key: k},
+		"too long a story": {Name: "a", Bind: "127.0.0.1:0", Key: k, Meta: Meta{Zone: strings.Repeat("z", MetaBytesMax)}},
+		"a busy port":      {Name: "a", Bind: busy.Addr().String(), Key: k},
+	} {
+		if m, err := New(c); err == nil {
+			m.Close()
+			t.Errorf("%s: accepted", what)
+		} else if !strings.HasPrefix(err.Error(), "gossip: ") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	m, err := New(Config{Name: "a", Bind: "127.0.0.1:0"}) // alone on loopback needs no key
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.UpdateMeta(func(meta *Meta) { meta.Zone = strings.Repeat("z", MetaBytesMax) }); err == nil || m.Members()[0].Meta.Zone != "" {
+		t.Errorf("too long an update: %v", err)
+	}
+	m.Close()
+	m.Close()
+	if err := m.Run(context.Background()); err == nil {
+		t.Error("Run after Close")
+	}
+}
+
+// recorder passes on what is logged at Info and above.
+type recorder struct{ found chan string }
+
+func (r *recorder) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
+func (r *recorder) WithAttrs([]slog.Attr) slog.Handler           { return r }
+func (r *recorder) WithGroup(string) slog.Handler                { return r }
+func (r *recorder) Handle(_ context.Context, rec slog.Record) error {
+	line := rec.Level.String() + " " + rec.Message
+	rec.Attrs(func(a slog.Attr) bool { line += " " + a.String(); return true })
+	select {
+	case r.found <- line:
+	default:
+	}
+	return nil
+}
+
+func (r *recorder) await(t testing.TB, part string) {
+	t.Helper()
+	timeout := time.After(patience)
+	for {
+		select {
+		case line := <-r.found:
+			if strings.Contains(line, part) {
+				return
+			}
+		case <-timeout:
+			t.Fatalf("never logged: %s", part)
+		}
+	}
+}
