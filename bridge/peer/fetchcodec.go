@@ -31,7 +31,7 @@ func fetchRequest(r *replica.FetchRequest) *kmsg.FetchRequest {
 		}
 		p := kmsg.NewFetchRequestTopicPartition()
 		p.Partition, p.CurrentLeaderEpoch = f.Partition.Partition, f.LeaderEpoch
-		p.FetchOffset, p.LastFetchedEpoch = f.Offset, f.LastEpoch
+		p.FetchOffset, p.LastFetchedEpoch, p.HighWatermark = f.Offset, f.LastEpoch, f.HighWatermark
 		p.PartitionMaxBytes = req.MaxBytes
 		t := &req.Topics[len(req.Topics)-1]
 		t.Partitions = append(t.Partitions, p)
@@ -55,6 +55,8 @@ func readFetchRequest(req *kmsg.FetchRequest) *replica.FetchRequest {
 				LeaderEpoch: p.CurrentLeaderEpoch,
 				Offset:      p.FetchOffset,
 				LastEpoch:   p.LastFetchedEpoch,
+
+				HighWatermark: p.HighWatermark,
 			})
 		}
 	}

@@ -44,7 +44,7 @@ func (p *Partition) NextFetch() (leader metadata.NodeID, r FetchPartition, ok bo
 	if p.role != RoleFollower || p.cutting || end != p.log.PlacedOffset() {
 		return metadata.NoNode, r, false
 	}
-	r = FetchPartition{Partition: p.id, LeaderEpoch: p.epoch, Offset: end, LastEpoch: p.log.LastEpoch()}
+	r = FetchPartition{Partition: p.id, LeaderEpoch: p.epoch, Offset: end, LastEpoch: p.log.LastEpoch(), HighWatermark: p.hw}
 	if p.without(WithoutEpochTruncation) || p.without(WithoutEpochWalk) && p.cuts > 0 {
 		r.LastEpoch = -1
 	}

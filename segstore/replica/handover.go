@@ -84,3 +84,6 @@ func (m *Manager) Leads(p metadata.PartitionID) (epoch int32, ok bool) {
 	defer l.mu.Unlock()
 	return l.p.LeaderEpoch(), l.p.Role() == RoleLeader
 }
+
+// Since returns how long ago a moment of the protocol's clock was.
+func (m *Manager) Since(moment time.Duration) time.Duration { return m.now() - moment }

@@ -121,6 +121,7 @@ func (p *Partition) Fetch(now time.Duration, node metadata.NodeID, incarnation u
 		return a, false, p.act(now, fx)
 	}
 	p.heard(now, f, r.Offset)
+	f.told = r.HighWatermark // an answer may have been lost
 	fx = p.act(now, fx)
 	a.HighWatermark = p.hw
 	return a, r.Offset < p.log.PlacedOffset(), fx

@@ -41,6 +41,9 @@ type FetchPartition struct {
 	LeaderEpoch int32 // in which the follower believes the leader to be
 	Offset      int64 // the follower's synced end: all below is on its flash
 	LastEpoch   int32 // of the follower's last record, -1 when it has none
+	// HighWatermark is the follower's: the leader answers when there is a higher
+	// one, even without records (KIP-1166).
+	HighWatermark int64
 }
 
 // FetchAnswer has those partitions that there is something to say about.
