@@ -1,0 +1,259 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"cistern/gossip/metadata"
+)
+
+// Quorum is this gateway's part in the site's agreement. All methods may be
+// called from any goroutine.
+type Quorum struct {
+	c       Config
+	store   *store
+	machine *machine
+	watch   watchers
+	book    *addressBook
+	promise promiseKeeper
+
+	started chan struct{} // closed when raft is set and running
+	stopped chan struct{} // closed when Run begins to stop
+	raft    *raft.Raft    // read it through running
+	trans   *transport
+	client  *client
+
+	proposals  chan struct{} // a slot for each change under way
+	suspecting atomic.Bool
+	conflict   atomic.Pointer[string]
+	tasks      tasks
+}
+
+// Open opens or makes the store in Config.Dir, and checks all that is in it.
+// Nothing runs before Run, which also closes the store.
+func Open(c Config) (*Quorum, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	s, err := openStore(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	q := &Quorum{c: c, store: s, book: &addressBook{self: c.Name, at: map[string]string{}},
+		started: make(chan struct{}), stopped: make(chan struct{}), proposals: make(chan struct{}, proposalsMax)}
+	q.book.servers = q.Servers
+	q.machine = newMachine(&q.watch, c.Logger)
+	if err := errors.Join(q.machine.load(snapshots{s}), q.promise.load(s)); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", c.Dir, err), s.close())
+	}
+	q.client = newClient(&q.c, q.book)
+	return q, nil
+}
+
+// load takes the newest snapshot, so that there is an image before raft runs,
+// and Open can say that it can't be read.
+func (m *machine) load(s snapshots) error {
+	list, err := s.List()
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	_, r, err := s.Open(list[0].ID)
+	if err != nil {
+		return err
+	}
+	return m.Restore(r)
+}
+
+// Run takes part until ctx ends. A raft leader hands over first, within
+// limits. When Run returns nothing of the quorum is left running and the file
+// is closed.
+func (q *Quorum) Run(ctx context.Context) error {
+	err := q.start()
+	if err != nil {
+		return errors.Join(err, q.store.close())
+	}
+	serving, stopServing := context.WithCancel(context.Background())
+	q.tasks.spawn(func() { q.follow(serving) })
+	q.tasks.spawn(func() { q.serve(serving) })
+	close(q.started)
+
+	<-ctx.Done()
+	close(q.stopped)
+	q.handOver()
+	stopServing()
+	stopping := q.raft.Shutdown()
+	err = errors.Join(q.trans.Close(), stopping.Error())
+	q.client.close()
+	q.tasks.wait()
+	q.watch.wake()
+	return errors.Join(err, q.store.close())
+}
+
+func (q *Quorum) start() error {
+	q.trans = newTransport(&q.c, newStream(&q.c), q.book)
+	cache, err := raft.NewLogCache(logCache, q.store)
+	if err != nil {
+		return err
+	}
+	r, err := raft.NewRaft(raftConfig(&q.c), q.machine, monotonic{cache}, q.store, snapshots{q.store}, q.trans)
+	if err != nil {
+		return fmt.Errorf("start raft: %w", errors.Join(err, q.trans.Close()))
+	}
+	q.raft = r
+	q.trans.start(q.mayVote)
+	return nil
+}
+
+// monotonic says for the cache what is true of the store below it.
+type monotonic struct{ *raft.LogCache }
+
+// IsMonotonic implements raft.MonotonicLogStore.
+func (monotonic) IsMonotonic() bool { return true }
+
+func raftConfig(c *Config) *raft.Config {
+	r := raft.DefaultConfig()
+	r.LocalID = raft.ServerID(c.Name)
+	r.HeartbeatTimeout, r.ElectionTimeout = c.Profile.Heartbeat, c.Profile.Election
+	r.LeaderLeaseTimeout, r.CommitTimeout = c.Profile.Lease, c.Profile.Commit
+	r.TrailingLogs, r.SnapshotThreshold, r.SnapshotInterval = trailingLogs, snapshotEvery, 30*time.Second
+	r.ShutdownOnRemove = false // whoever is removed may be told to join again
+	r.NoLegacyTelemetry = true
+	r.Logger = newRaftLog(c.Logger)
+	return r
+}
+
+// follow wakes whoever watches when the raft leader changes.
+func (q *Quorum) follow(ctx context.Context) {
+	events := make(chan raft.Observation, 16)
+	o := raft.NewObserver(events, false, func(o *raft.Observation) bool {
+		switch o.Data.(type) {
+		case raft.LeaderObservation, raft.RaftState:
+			return true
+		}
+		return false
+	})
+	q.raft.RegisterObserver(o)
+	defer q.raft.DeregisterObserver(o)
+	for {
+		q.watch.wake()
+		select {
+		case <-events:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// handOver moves raft leadership to another voter before this one goes.
+func (q *Quorum) handOver() {
+	if q.raft.State() != raft.Leader || len(votersOf(q.Servers())) < 2 {
+		return
+	}
+	moved := q.raft.LeadershipTransfer()
+	done := make(chan struct{})
+	q.tasks.spawn(func() {
+		defer close(done)
+		if err := moved.Error(); err != nil {
+			q.c.Logger.Warn("raft leadership was not handed over", "error", err)
+		}
+	})
+	select {
+	case <-done:
+	case <-time.After(transferTimeout):
+	}
+}
+
+// running returns raft once Run has begun.
+func (q *Quorum) running() (*raft.Raft, bool) {
+	select {
+	case <-q.started:
+		return q.raft, true
+	default:
+		return nil, false
+	}
+}
+
+// Image returns what the site has agreed on, as far as this gateway knows.
+func (q *Quorum) Image() *metadata.Image { return q.machine.image.Load() }
+
+// Watch returns a channel that gets a value after each new image or raft
+// leader, and a function that ends it.
+func (q *Quorum) Watch() (<-chan struct{}, func()) { return q.watch.watch() }
+
+// Leader returns the name of the raft leader, "" when none is known, and
+// whether it is this gateway.
+func (q *Quorum) Leader() (name string, self bool) {
+	r, ok := q.running()
+	if !ok {
+		return "", false
+	}
+	if r.State() == raft.Leader {
+		return q.c.Name, true
+	}
+	_, id := r.LeaderWithID()
+	return string(id), false
+}
+
+// Bootstrapped reports whether this gateway has ever been part of a site.
+func (q *Quorum) Bootstrapped() bool {
+	if r, ok := q.running(); ok {
+		return r.LastIndex() > 0
+	}
+	last, err := q.store.LastIndex()
+	return last > 0 || err != nil || q.Image().Index > 0
+}
+
+// Servers returns the gateways that take part, in raft's order.
+func (q *Quorum) Servers() []Server {
+	r, ok := q.running()
+	if !ok {
+		return nil
+	}
+	f := r.GetConfiguration()
+	if f.Error() != nil {
+		return nil
+	}
+	return serversOf(f.Configuration())
+}
+
+// Learn says where a gateway is now. Raft uses it at once, whatever address is
+// in its configuration.
+func (q *Quorum) Learn(name, address string) { q.book.learn(name, address) }
+
+func votersOf(servers []Server) (names []string) {
+	for _, s := range servers {
+		if s.Voter {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
+// tasks are the goroutines of a quorum; none begins once it waits for them.
+type tasks struct {
+	mu     sync.Mutex
+	closed bool
+	wg     sync.WaitGroup
+}
+
+func (t *tasks) spawn(fn func()) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.closed {
+		t.wg.Go(fn)
+	}
+	return !t.closed
+}
+
+func (t *tasks) wait() {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	t.wg.Wait()
+}

@@ -1,0 +1,221 @@
+package quorum
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/raft"
+	bolt "go.etcd.io/bbolt"
+)
+
+// FileName is the file in Config.Dir that holds everything the quorum keeps.
+const FileName = "raft.db"
+
+var (
+	bucketLog       = []byte("log")       // index → entry
+	bucketStable    = []byte("stable")    // term and vote
+	bucketSnapshots = []byte("snapshots") // term, index → snapshot
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// errDamaged is what flash did to the file.
+var errDamaged = errors.New("damaged")
+
+// store is raft's log, stable and snapshot store in one bbolt file: terms and
+// votes are synced there and wait for nothing bigger than a snapshot of the
+// metadata. bbolt keeps no checksum of data, so every value has its own.
+type store struct{ db *bolt.DB }
+
+// openStore opens or makes the file in dir, and reads all of it once: raft
+// ends the process when an entry is missing later.
+func openStore(dir string) (*store, error) {
+	path := filepath.Join(dir, FileName)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		if err := makeStore(path); err != nil {
+			return nil, fmt.Errorf("make %s: %w", path, err)
+		}
+	}
+	var db *bolt.DB
+	err := guard(func() (err error) {
+		db, err = bolt.Open(path, 0o600, boltOptions())
+		return err
+	})
+	switch {
+	case errors.Is(err, bolt.ErrTimeout):
+		return nil, fmt.Errorf("open %s: another process uses it", path)
+	case err != nil:
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	s := &store{db}
+	if err := s.verify(); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("open %s: %w; a gateway without this file joins its site as a new one", path, err)
+	}
+	return s, nil
+}
+
+// makeStore makes the file under a temporary name: bbolt can be left half
+// initialised by a power cut.
+func makeStore(path string) error {
+	tmp := path + ".tmp"
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	db, err := bolt.Open(tmp, 0o600, boltOptions())
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		for _, b := range [][]byte{bucketLog, bucketStable, bucketSnapshots} {
+			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// boltOptions are for a small file on flash. The free list is kept in the
+// file: finding it by a scan happens on a goroutine of bbolt's, where a damaged
+// page would end the process.
+func boltOptions() *bolt.Options {
+	return &bolt.Options{Timeout: 2 * time.Second, FreelistType: bolt.FreelistMapType, PageSize: 4096, InitialMmapSize: 1 << 20}
+}
+
+func (s *store) view(fn func(tx *bolt.Tx) error) error {
+	return guard(func() error { return s.db.View(fn) })
+}
+
+func (s *store) update(fn func(tx *bolt.Tx) error) error {
+	return guard(func() error { return s.db.Update(fn) })
+}
+
+func (s *store) close() error { return guard(s.db.Close) }
+
+// FirstIndex implements raft.LogStore.
+func (s *store) FirstIndex() (uint64, error) { return s.edge((*bolt.Cursor).First) }
+
+// LastIndex implements raft.LogStore.
+func (s *store) LastIndex() (uint64, error) { return s.edge((*bolt.Cursor).Last) }
+
+func (s *store) edge(move func(*bolt.Cursor) (k, v []byte)) (index uint64, err error) {
+	err = s.view(func(tx *bolt.Tx) error {
+		if k, _ := move(tx.Bucket(bucketLog).Cursor()); len(k) == 8 {
+			index = binary.BigEndian.Uint64(k)
+		}
+		return nil
+	})
+	return index, err
+}
+
+// GetLog implements raft.LogStore.
+func (s *store) GetLog(index uint64, l *raft.Log) error {
+	return s.view(func(tx *bolt.Tx) error {
+		v := tx.Bucket(bucketLog).Get(logKey(index))
+		if v == nil {
+			return raft.ErrLogNotFound
+		}
+		return decodeEntry(index, v, l)
+	})
+}
+
+// IsMonotonic implements raft.MonotonicLogStore: the log has no gaps.
+func (s *store) IsMonotonic() bool { return true }
+
+// StoreLog implements raft.LogStore.
+func (s *store) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
+
+// StoreLogs implements raft.LogStore.
+func (s *store) StoreLogs(logs []*raft.Log) error {
+	return s.update(func(tx *bolt.Tx) error {
+		b := tx.Bucket(bucketLog)
+		for _, l := range logs {
+			if err := b.Put(logKey(l.Index), encodeEntry(l)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// DeleteRange implements raft.LogStore.
+func (s *store) DeleteRange(first, last uint64) error {
+	return s.update(func(tx *bolt.Tx) error {
+		b, end := tx.Bucket(bucketLog), logKey(last)
+		var keys [][]byte
+		c := b.Cursor()
+		for k, _ := c.Seek(logKey(first)); k != nil && bytes.Compare(k, end) <= 0; k, _ = c.Next() {
+			keys = append(keys, bytes.Clone(k))
+		}
+		return deleteAll(b, keys)
+	})
+}
+
+// deleteAll is apart from finding the keys: a cursor may skip one after a
+// deletion.
+func deleteAll(b *bolt.Bucket, keys [][]byte) error {
+	for _, k := range keys {
+		if err := b.Delete(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Set implements raft.StableStore.
+func (s *store) Set(key, value []byte) error {
+	return s.update(func(tx *bolt.Tx) error { return tx.Bucket(bucketStable).Put(key, seal(key, value)) })
+}
+
+// Get implements raft.StableStore: nil when there is nothing.
+func (s *store) Get(key []byte) (value []byte, err error) {
+	err = s.view(func(tx *bolt.Tx) error {
+		v := tx.Bucket(bucketStable).Get(key)
+		if v == nil {
+			return nil
+		}
+		body, err := unseal(key, v)
+		value = bytes.Clone(body)
+		return err
+	})
+	return value, err
+}
+
+// SetUint64 implements raft.StableStore.
+func (s *store) SetUint64(key []byte, v uint64) error { return s.Set(key, logKey(v)) }
+
+// GetUint64 implements raft.StableStore: 0 when there is nothing.
+func (s *store) GetUint64(key []byte) (uint64, error) {
+	v, err := s.Get(key)
+	if err != nil || v == nil {
+		return 0, err
+	}
+	if len(v) != 8 {
+		return 0, fmt.Errorf("%s has %d bytes: %w", key, len(v), errDamaged)
+	}
+	return binary.BigEndian.Uint64(v), nil
+}
+
+func logKey(index uint64) []byte { return binary.BigEndian.AppendUint64(nil, index) }
