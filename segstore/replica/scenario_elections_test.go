@@ -109,8 +109,9 @@ func TestScenario04LeaderCutFromTheController(t *testing.T) {
 		w.agree(A, []metadata.NodeID{A, B}, everybody...)
 		w.append(A)
 		w.sync(A)
-		w.follow(A, B, C)
-		w.agree(C, []metadata.NodeID{C, B}, B, C)
+		w.follow(A, B)
+		w.state.Unclean++
+		w.agree(C, []metadata.NodeID{C}, B, C)
 		w.append(A)
 		w.sync(A)
 		for range 2 {
