@@ -25,6 +25,9 @@ func confirm(c *cobra.Command, word string, yes bool) error {
 	// Reading a terminal can't be called off, so Ctrl-C ends the program here.
 	defer context.AfterFunc(c.Context(), func() { os.Exit(exitFailed) })()
 	line, err := bufio.NewReader(io.LimitReader(c.InOrStdin(), answerMax)).ReadString('\n')
+	if err != nil {
+		fmt.Fprintln(c.ErrOrStderr()) // nobody pressed Enter
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}

@@ -63,7 +63,11 @@ func elect(c *cobra.Command, agent *status.Client, id metadata.PartitionID, o st
 		if a.GivenUp == "" {
 			o.Unclean = false
 		} else {
-			fmt.Fprintf(c.ErrOrStderr(), "%s will lead %s. Given up for good: %s.\n", a.Leader, id, printable(a.GivenUp))
+			who := a.Leader
+			if who == "" {
+				who = "the best that is left"
+			}
+			fmt.Fprintf(c.ErrOrStderr(), "%s will lead %s. Given up for good: %s.\n", who, id, printable(a.GivenUp))
 			if err := confirm(c, id.String(), yes); err != nil {
 				return err
 			}

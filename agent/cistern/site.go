@@ -40,7 +40,7 @@ func newSite() *cobra.Command {
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usage("allowed are init, drain-node, remove, apply, recover", "unknown command %q", "site "+args[0])
+				return usage("allowed are init, drain-node, remove, apply, recover, forget", "unknown command %q", "site "+args[0])
 			}
 			d, err := where.ask(c)
 			if err != nil {
@@ -57,7 +57,7 @@ func newSite() *cobra.Command {
 	}
 	where.agentFlags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
-	c.AddCommand(newSiteInit(), newSiteDrain(), newSiteRemove(), newSiteApply(), newSiteRecover())
+	c.AddCommand(newSiteInit(), newSiteDrain(), newSiteRemove(), newSiteApply(), newSiteRecover(), newSiteForget())
 	return c
 }
 

@@ -33,8 +33,8 @@ its flash.
 const siteApplyHelp = `Apply makes the streams that the running agent was started with those of the
 site: change them in its configuration, restart it, apply. Until then the site
 keeps to what it was told first, so that a gateway with an old file can't undo a
-change. Partitions can be added, never taken away; streams that the file does not
-name stay as they are.
+change. The number of partitions stays as it is, since the order of a device's
+records would break; so do streams that the file does not name.
 
     $ cistern config check /etc/cistern/cistern.toml
     $ systemctl restart cistern

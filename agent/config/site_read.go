@@ -26,7 +26,7 @@ func readSite(t *table, s *Site) {
 	t.flag("mdns", &s.MDNS)
 	t.text("zone", &s.Zone)
 	t.integer("weight", &s.Weight, 1, weightMax)
-	t.integer("bootstrap_expect", &s.BootstrapExpect, 1, metadata.VotersMax)
+	t.integer("bootstrap_expect", &s.BootstrapExpect, 1, metadata.MembersMax)
 	t.text("profile", &s.Profile, ProfileAuto, ProfileWired, ProfileWiFi)
 	t.duration("replace_after", &s.ReplaceAfter, time.Minute, 30*day)
 	t.duration("rebalance_after", &s.RebalanceAfter, 10*time.Second, day)

@@ -104,7 +104,7 @@ func TestSiteErrors(t *testing.T) {
 		"join port 0":       {withKey + "join = ['10.0.0.5:0']", `is no gateway's gossip address`},
 		"advertise a port":  {withKey + "advertise = '10.0.0.5:7610'", `f:3:1: site.advertise: is "10.0.0.5:7610"; must be the IP address or host name that others dial (the ports are`},
 		"advertise all":     {withKey + "advertise = '::'", `f:3:1: site.advertise: is "::"; must be`},
-		"expect too many":   {withKey + "bootstrap_expect = 6", `f:3:1: site.bootstrap_expect: is 6; allowed are 1 to 5`},
+		"expect too many":   {withKey + "bootstrap_expect = 65", `f:3:1: site.bootstrap_expect: is 65; allowed are 1 to 64`},
 		"profile":           {withKey + "profile = 'wlan'", `f:3:1: site.profile: is "wlan"; allowed are "auto", "wired", "wifi"`},
 		"replaced at once":  {withKey + "replace_after = '30s'", `f:3:1: site.replace_after: is 30s; allowed are 1m to 30d`},
 		"park":              {withKey + "park_after = 'soon'", `f:3:1: site.park_after: "soon" is not a duration`},
