@@ -17,13 +17,14 @@ func Place(members []metadata.Member, id metadata.PartitionID, n int) []metadata
 }
 
 // spread places several partitions one after the other and remembers what each
-// gateway got. Lots alone would leave some with a third more than others.
+// gateway got. Lots alone would leave some with a third more than others, so
+// they decide only among those that have not got their share yet.
 type spread struct {
 	members  []metadata.Member // who may be chosen
 	zone     map[metadata.NodeID]string
 	replicas map[metadata.NodeID]int
 	leads    map[metadata.NodeID]int // partitions that prefer it as their leader
-	limit    map[metadata.NodeID]int // of replicas; beyond it only when nobody else is left
+	limit    map[metadata.NodeID]int // the share of replicas; beyond it only when nobody else is left
 }
 
 // newSpread counts what the image has placed, with more replicas to come.
@@ -42,9 +43,8 @@ func newSpread(img *metadata.Image, candidates []metadata.Member, more int) *spr
 	})
 	total, weights := sp.shares()
 	for i := range candidates {
-		// An eighth above the share lets lots decide nearly always.
-		share := (total + uint64(more)) * weight(&candidates[i]) * 9 / (weights * 8)
-		sp.limit[candidates[i].ID] = int(share) + 1
+		share := (total + uint64(more)) * weight(&candidates[i])
+		sp.limit[candidates[i].ID] = int((share + weights - 1) / weights)
 	}
 	return sp
 }

@@ -11,7 +11,8 @@ import (
 // made at once, and what is even enough stays.
 func (d *decider) replicas() {
 	budget := d.policy.MovesMax - d.filling()
-	sp := newSpread(d.img, byID(d.img, d.usable), 0)
+	candidates := byID(d.img, d.usable)
+	sp := newSpread(d.img, candidates, d.missing(candidates))
 	repaired := 0
 	each(d.img, func(id metadata.PartitionID, p *metadata.PartitionState) {
 		if p.Leader == metadata.NoNode {
@@ -55,19 +56,40 @@ func (d *decider) copies(sp *spread, id metadata.PartitionID, p *metadata.Partit
 			}
 		}
 	}
-	there := len(next)
-	for i := range sp.members {
-		if !slices.Contains(next, sp.members[i].ID) {
-			there++
-		}
-	}
-	if want := Replicas(c, there); len(next) < want && budget > 0 {
-		next = append(next, sp.pick(id, next, min(want-len(next), budget))...)
+	if more := min(wanted(c, next, sp.members)-len(next), budget); more > 0 {
+		next = append(next, sp.pick(id, next, more)...)
 	}
 	for len(next) > configured(c) {
 		next = without(next, spare(p, next))
 	}
 	return next
+}
+
+// wanted returns how many replicas a partition should have that has these, when
+// the candidates could join them.
+func wanted(c metadata.StreamConfig, have []metadata.NodeID, candidates []metadata.Member) int {
+	there := len(have)
+	for i := range candidates {
+		if !slices.Contains(have, candidates[i].ID) {
+			there++
+		}
+	}
+	return Replicas(c, there)
+}
+
+// missing counts the copies that are yet to be placed, so that shares are known
+// before the first is.
+func (d *decider) missing(candidates []metadata.Member) (n int) {
+	each(d.img, func(id metadata.PartitionID, p *metadata.PartitionState) {
+		have := target(p)
+		n += max(0, wanted(d.img.Streams[id.Stream].Config, have, candidates)-len(have))
+		for _, r := range have {
+			if d.gone(r) {
+				n++
+			}
+		}
+	})
+	return n
 }
 
 // spare returns whom a partition misses least: one that is not in sync, else

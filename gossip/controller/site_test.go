@@ -165,6 +165,7 @@ func (s *site) alive(since time.Duration, dead ...metadata.NodeID) []Liveness {
 func (s *site) decide(since time.Duration, dead ...metadata.NodeID) (done []metadata.Change) {
 	s.t.Helper()
 	for range 2000 {
+		s.catchUp()
 		due := Decide(time.UnixMilli(1), s.img, s.alive(since, dead...), DefaultPolicy())
 		if len(due) == 0 {
 			return done
@@ -175,7 +176,6 @@ func (s *site) decide(since time.Duration, dead ...metadata.NodeID) (done []meta
 			}
 		}
 		done = append(done, due...)
-		s.catchUp()
 	}
 	s.t.Fatal("Decide never comes to rest")
 	return nil
