@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -15,7 +16,6 @@ import (
 	"cistern/agent/status"
 	"cistern/bridge/drain"
 	"cistern/bridge/mqtt"
-	"cistern/bridge/mqtt/source"
 	"cistern/segstore"
 	"cistern/segstore/ingest"
 )
@@ -38,13 +38,15 @@ type Agent struct {
 	sets                 []*metrics.Set
 	ages                 ages
 	dropped, quarantined news
+	siteJudge            status.SiteJudge
 
 	// The parts, made by open from top to bottom and never changed after.
 	store   *segstore.Store
+	site    *site // nil for a gateway on its own
 	ingest  *ingest.Accumulator
 	drain   *drain.Drainer // nil without an uplink
-	sources []*source.Source
-	mqtt    *mqtt.Server
+	readers readers
+	mqtt    atomic.Pointer[mqtt.Server] // nil until devices are let in
 	status  *status.Server
 }
 
@@ -53,13 +55,16 @@ func New(c config.Config, version string, log *slog.Logger) *Agent {
 	if c.Gateway.Name == "" {
 		c.Gateway.Name, _ = os.Hostname()
 	}
-	return &Agent{
+	a := &Agent{
 		config:  c,
 		version: version,
 		log:     log,
 		clock:   newClock(),
 		health:  &status.Health{Log: log},
+		sets:    []*metrics.Set{metrics.NewSet()}, // of the MQTT server
 	}
+	a.readers.a = a
+	return a
 }
 
 // Run is the gateway's life: it returns nil after a clean stop, which ctx asks
@@ -74,8 +79,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	crew := newCrew(a.log)
 	a.start(crew)
-	if err := a.serve(crew); err != nil {
-		return errors.Join(err, crew.stop(stopPartMax), a.close())
+	if err := a.serve(ctx, crew); err != nil {
+		if ctx.Err() != nil {
+			err = nil // asked to stop while it waited for the site
+		}
+		return errors.Join(err, a.stop(crew))
 	}
 	a.tell("READY=1")
 	a.log.Info("ready", "after", time.Since(a.started).Round(time.Millisecond).String(),
@@ -89,30 +97,42 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.tell("STOPPING=1")
 	a.log.Info("stopping")
-	err := errors.Join(failure, crew.stop(stopPartMax), a.close())
+	err := errors.Join(failure, a.stop(crew))
 	a.log.Info("stopped", "clean", err == nil)
 	return err
+}
+
+// stop ends the parts, left to right. Devices are sent away first; then the
+// gateway gives up what it leads, while it can still say so.
+func (a *Agent) stop(c *crew) error {
+	doors := c.stop(stopPartMax, "mqtt", "external brokers")
+	if a.ingest != nil {
+		a.ingest.Close()
+	}
+	if a.site != nil {
+		a.site.leave()
+	}
+	return errors.Join(doors, c.stop(stopPartMax), a.close())
 }
 
 // start runs the parts that work inside, right to left.
 func (a *Agent) start(c *crew) {
 	c.start("journal", a.store.Run)
+	if a.site != nil {
+		a.site.start(c)
+	}
 	if a.drain != nil {
 		c.start("drain", a.drain.Run)
 	}
-	c.start("watch", a.watch)
-	for _, s := range a.sources {
-		c.start("external broker", s.Run)
+	if a.drain != nil && a.site != nil {
+		c.start("drain follows leaders", a.site.cursors.run)
 	}
+	c.start("watch", a.watch)
 }
 
-// serve opens the doors: devices first, so that who sees the status knows that
-// the gateway takes messages.
-func (a *Agent) serve(c *crew) error {
-	if err := a.mqtt.Listen(); err != nil {
-		return err
-	}
-	c.start("mqtt", a.mqtt.Run)
+// serve opens the doors: the status first, since a gateway that waits for its
+// site has something to tell; then devices.
+func (a *Agent) serve(ctx context.Context, c *crew) error {
 	if err := a.status.Listen(); err != nil {
 		return err
 	}
@@ -121,7 +141,41 @@ func (a *Agent) serve(c *crew) error {
 	if addr := a.status.Addr(); addr != nil {
 		a.log.Info("status: listening", "http", addr.String())
 	}
+	if a.site != nil {
+		if err := a.awaitSite(ctx, c); err != nil {
+			return err
+		}
+	}
+	server, err := a.newMQTT()
+	if err != nil {
+		return err
+	}
+	if err := a.openReaders(); err != nil {
+		return err
+	}
+	if err := server.Listen(); err != nil {
+		return err
+	}
+	a.mqtt.Store(server)
+	c.start("mqtt", server.Run)
+	c.start("external brokers", a.readers.run)
 	return nil
+}
+
+// awaitSite returns when the site has told what devices' records need.
+func (a *Agent) awaitSite(ctx context.Context, c *crew) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	told := make(chan error, 1)
+	go func() { told <- a.site.await(ctx) }()
+	select {
+	case err := <-told:
+		return err
+	case failure := <-c.failed:
+		cancel(failure)
+		<-told
+		return failure
+	}
 }
 
 // close lets go of what open took, the journal last. What is committed by then
@@ -130,14 +184,18 @@ func (a *Agent) close() error {
 	if a.ingest != nil {
 		a.ingest.Close()
 	}
+	var siteErr error
+	if a.site != nil {
+		siteErr = a.site.close()
+	}
 	if a.store == nil {
-		return nil
+		return siteErr
 	}
 	done := make(chan error, 1)
 	go func() { done <- a.store.Close() }()
 	select {
 	case err := <-done:
-		return err
+		return errors.Join(siteErr, err)
 	case <-time.After(stopStoreMax):
 		return fmt.Errorf("the journal did not close within %s", stopStoreMax)
 	}
@@ -146,7 +204,7 @@ func (a *Agent) close() error {
 // listening and uplinkName are for the line in the log that people look for.
 func (a *Agent) listening() string {
 	var all []string
-	for _, addr := range a.mqtt.Addrs() {
+	for _, addr := range a.mqtt.Load().Addrs() {
 		all = append(all, addr.String())
 	}
 	return strings.Join(all, " ")

@@ -22,7 +22,7 @@ func Check(c config.Config) error {
 	}
 	server.Appender = nowhere{}
 	_, serverErr := mqtt.New(server)
-	_, sourcesErr := a.newSources(nowhere{})
+	_, sourcesErr := a.newReaders(nowhere{})
 	var sinkErr error
 	if len(c.Uplink.Kafka.Brokers) > 0 {
 		_, sinkErr = a.newSink()

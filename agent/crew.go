@@ -53,17 +53,24 @@ func (c *crew) start(name string, run func(context.Context) error) {
 	}()
 }
 
-// stop ends the parts one after the other, the last one first. A part that has
-// not ended after limit is left behind, said aloud, and an error.
-func (c *crew) stop(limit time.Duration) error {
+// stop ends the parts of these names, or all, one after the other, the last one
+// first. A part that has not ended after limit is left behind, said aloud, and
+// an error.
+func (c *crew) stop(limit time.Duration, names ...string) error {
 	var errs []error
+	var left []*part
 	for _, p := range slices.Backward(c.parts) {
+		if len(names) > 0 && !slices.Contains(names, p.name) {
+			left = append(left, p)
+			continue
+		}
 		if err := p.stop(limit); err != nil {
 			c.log.Error("stopping", "part", p.name, "error", err)
 			errs = append(errs, fmt.Errorf("stopping %s: %w", p.name, err))
 		}
 	}
-	c.parts = nil
+	slices.Reverse(left)
+	c.parts = left
 	return errors.Join(errs...)
 }
 

@@ -29,6 +29,9 @@ func (a *Agent) Status() *status.Document {
 		Sources: a.brokers(),
 	}
 	d.Uplink, d.Streams = a.uplink(now)
+	if a.site != nil {
+		a.site.describe(d)
+	}
 	a.judge(d)
 	d.Health = a.health.Active()
 	return d
@@ -48,8 +51,13 @@ func (a *Agent) storage() status.Storage {
 }
 
 func (a *Agent) devices() status.MQTT {
-	out := status.MQTT{Listeners: []status.Listener{}, Clients: int64(a.mqtt.Connections())}
-	for i, addr := range a.mqtt.Addrs() {
+	out := status.MQTT{Listeners: []status.Listener{}}
+	server := a.mqtt.Load()
+	if server == nil {
+		return out
+	}
+	out.Clients = int64(server.Connections())
+	for i, addr := range server.Addrs() {
 		out.Listeners = append(out.Listeners, status.Listener{Address: addr.String(), Anonymous: a.config.MQTT.Listeners[i].Anonymous})
 	}
 	count := func(name string) int64 { return int64(a.sets[0].GetOrCreateCounter(name).Get()) }
@@ -64,8 +72,12 @@ func (a *Agent) devices() status.MQTT {
 
 func (a *Agent) brokers() []status.Source {
 	out := []status.Source{}
-	for _, s := range a.sources {
-		out = append(out, sourceStatus(s.Status()))
+	for _, r := range a.readers.list() {
+		s := sourceStatus(r.status())
+		if a.site != nil {
+			s.Reader = a.site.reader(r.config.URL)
+		}
+		out = append(out, s)
 	}
 	return out
 }
@@ -115,20 +127,31 @@ func (a *Agent) uplink(now time.Time) (status.Uplink, []status.Stream) {
 		}
 	}
 	streams := []status.Stream{}
-	for _, c := range a.store.Streams() {
-		streams = append(streams, a.stream(c, drains, now))
+	for _, c := range a.streams() {
+		streams = append(streams, a.streamStatus(c, drains, now))
 	}
 	return out, streams
 }
 
-func (a *Agent) stream(c metadata.StreamConfig, drains map[metadata.PartitionID]drain.PartitionStatus, now time.Time) status.Stream {
+// streams are those of the gateway, or of its site; not what gateways keep for
+// themselves.
+func (a *Agent) streams() []metadata.StreamConfig {
+	if a.site != nil {
+		return a.site.streams()
+	}
+	return a.store.Streams()
+}
+
+func (a *Agent) streamStatus(c metadata.StreamConfig, drains map[metadata.PartitionID]drain.PartitionStatus, now time.Time) status.Stream {
 	out := status.Stream{Name: c.Name, Lane: c.Lane, Backlog: status.Backlog{OldestSeconds: -1}, Partitions: []status.Partition{}}
 	for n := range c.Partitions {
+		p := status.Partition{Partition: n, Drained: -1, Backlog: status.Backlog{OldestSeconds: -1}}
 		log := a.store.Log(metadata.PartitionID{Stream: c.Name, Partition: n})
-		p := status.Partition{
-			Partition: n, StartOffset: log.StartOffset(), HighWatermark: log.HighWatermark(), EndOffset: log.EndOffset(),
-			Drained: -1, Dropped: log.Dropped(),
+		if log == nil { // no copy here
+			out.Partitions = append(out.Partitions, p)
+			continue
 		}
+		p.StartOffset, p.HighWatermark, p.EndOffset, p.Dropped = log.StartOffset(), log.HighWatermark(), log.EndOffset(), log.Dropped()
 		if d, ok := drains[log.Partition()]; ok {
 			p.Drained, p.Upstream, p.Drain, p.Error, p.Quarantined = d.Cursor, d.Target, d.State, oneLine(d.Reason), d.Quarantined.Records
 		}
@@ -143,7 +166,7 @@ func (a *Agent) stream(c metadata.StreamConfig, drains map[metadata.PartitionID]
 
 // backlog is what the partition holds that is not upstream.
 func (a *Agent) backlog(log *segstore.Log, p *status.Partition, now time.Time) status.Backlog {
-	first := max(p.StartOffset, p.Drained)
+	first := max(p.StartOffset, p.Drained, log.Drained())
 	b := status.Backlog{Records: max(0, p.HighWatermark-first), OldestSeconds: -1}
 	if b.Records == 0 {
 		return b

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/VictoriaMetrics/metrics"
-
 	"cistern/agent/config"
 	"cistern/agent/status"
 	"cistern/agent/users"
@@ -14,7 +12,6 @@ import (
 	"cistern/bridge/drain/kafkasink"
 	"cistern/bridge/kafka"
 	"cistern/bridge/mqtt"
-	"cistern/bridge/mqtt/source"
 	"cistern/gossip/metadata"
 	"cistern/segstore"
 	"cistern/segstore/ingest"
@@ -26,7 +23,7 @@ var ErrInUse = errors.New("another agent uses this data folder")
 // open makes the parts, right to left. Nothing runs yet but the journal's own
 // committers.
 func (a *Agent) open() error {
-	for _, step := range []func() error{a.openStore, a.openDrain, a.openMQTT, a.openSources, a.openStatus} {
+	for _, step := range []func() error{a.openStore, a.openSite, a.openIngest, a.openDrain, a.openStatus} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -46,15 +43,34 @@ func (a *Agent) openStore() error {
 		return err
 	}
 	a.store = store
-	for _, s := range a.config.Streams {
-		if err := store.PutStream(s); err != nil {
-			return err
-		}
+	if err := a.putStreams(); err != nil {
+		return err
 	}
 	o := store.Opened()
 	a.log.Info("journal open", "segments", o.Segments, "scanned", o.Scanned, "damaged", o.Damaged,
 		"took", o.Took.String(), "max_bytes", store.Stats().MaxBytes)
-	a.ingest = ingest.New(ingest.Config{Store: store, DailyWriteBudget: c.DailyWriteBudget, Logger: a.log})
+	return nil
+}
+
+// putStreams makes the streams of the file. A site agrees on its streams.
+func (a *Agent) putStreams() error {
+	if a.config.IsSite() {
+		return a.checkAlone()
+	}
+	for _, s := range a.config.Streams {
+		if err := a.store.PutStream(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Agent) openIngest() error {
+	c := ingest.Config{Store: a.store, DailyWriteBudget: a.config.Storage.DailyWriteBudget, Logger: a.log}
+	if a.site != nil {
+		c.Journal = a.site.forward
+	}
+	a.ingest = ingest.New(c)
 	return nil
 }
 
@@ -72,12 +88,16 @@ func (a *Agent) openDrain() error {
 	if err != nil {
 		return err
 	}
-	a.drain, err = drain.New(drain.Config{
+	c := drain.Config{
 		Sink: sink, State: a.store.State(), Quarantine: aside, Logger: a.log,
 		OnCursor: func(p metadata.PartitionID, offset int64) { a.store.Log(p).SetDrained(offset) },
-	})
-	if err != nil {
-		return err
+	}
+	if a.site != nil {
+		a.site.cursors = newCursors(a.site)
+		c.State = a.site.cursors
+	}
+	if a.drain, err = drain.New(c); err != nil || a.site != nil {
+		return err // a site's drains follow its leaders
 	}
 	for _, log := range a.store.Logs() {
 		if err := a.drain.Add(log); err != nil {
@@ -118,20 +138,25 @@ func kafkaClient(k *config.Kafka, name string) (kafka.Config, error) {
 	return c, nil
 }
 
-// partitions tells how many partitions a configured stream has, 0 when there is
-// none.
-func (a *Agent) partitions(stream string) int32 {
-	s, _ := a.config.Stream(stream)
-	return s.Partitions
+// stream is what was decided about a stream: by the site, or by the file.
+func (a *Agent) stream(name string) metadata.StreamConfig {
+	if a.site != nil {
+		s, _ := a.site.stream(name)
+		return s
+	}
+	s, _ := a.config.Stream(name)
+	return s
 }
 
-func (a *Agent) openMQTT() error {
-	set := metrics.NewSet()
-	a.sets = append(a.sets, set)
+// partitions tells how many partitions a stream has, 0 when there is none.
+func (a *Agent) partitions(stream string) int32 { return a.stream(stream).Partitions }
+
+func (a *Agent) newMQTT() (*mqtt.Server, error) {
 	c, err := a.serverConfig()
 	if err != nil {
-		return err
+		return nil, err
 	}
+	set := a.sets[0]
 	c.Appender, c.Logs, c.Metrics = a.ingest, a.findLog, set
 	var open []string
 	for _, l := range a.config.MQTT.Listeners {
@@ -140,8 +165,7 @@ func (a *Agent) openMQTT() error {
 		}
 	}
 	a.health.Update(status.AnonymousListener, len(open) > 0, "%s", strings.Join(open, ", "))
-	a.mqtt, err = mqtt.New(c)
-	return err
+	return mqtt.New(c)
 }
 
 // serverConfig is what the file alone says about the MQTT server.
@@ -171,8 +195,7 @@ func (a *Agent) serverConfig() (mqtt.Config, error) {
 func (a *Agent) routes() []mqtt.Route {
 	var routes []mqtt.Route
 	for _, r := range a.config.MQTT.Routes {
-		s, _ := a.config.Stream(r.Stream)
-		routes = append(routes, mqtt.Route{Filter: r.Filter, Stream: r.Stream, Key: r.Key, Tombstone: r.Tombstone, Acks: s.Acks})
+		routes = append(routes, mqtt.Route{Filter: r.Filter, Stream: r.Stream, Key: r.Key, Tombstone: r.Tombstone, Acks: a.stream(r.Stream).Acks})
 	}
 	return routes
 }
@@ -185,35 +208,14 @@ func (a *Agent) findLog(p metadata.PartitionID) (mqtt.Log, error) {
 	return nil, fmt.Errorf("%s: %w", p, segstore.ErrUnknownStream)
 }
 
-func (a *Agent) openSources() (err error) {
-	a.sources, err = a.newSources(a.ingest)
-	return err
-}
-
-func (a *Agent) newSources(to source.Appender) (all []*source.Source, err error) {
-	router, err := mqtt.NewRouter(a.routes(), a.partitions, a.config.Gateway.Site, a.clock.synced)
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range a.config.MQTT.Sources {
-		src, err := source.New(source.Config{
-			URL: s.URL, ClientID: s.ClientID, User: s.User, PasswordFile: s.PasswordFile,
-			Topics: s.Topics, QoS: s.QoS, Retained: source.Retained(s.Retained), Window: s.Window,
-			TLS: source.TLS{Enabled: s.TLS.Enabled, CAFile: s.TLS.CAFile, CertFile: s.TLS.CertFile, KeyFile: s.TLS.KeyFile, ServerName: s.TLS.ServerName},
-		}, router, to, a.log)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, src)
-	}
-	return all, nil
-}
-
 func (a *Agent) openStatus() error {
 	socket, err := a.config.SocketPath()
 	if err != nil {
 		return err
 	}
 	a.status = &status.Server{Socket: socket, HTTP: a.config.Status.HTTP, Gatherer: a, Sets: a.sets, Log: a.log}
+	if a.site != nil {
+		a.status.Site = a.site
+	}
 	return nil
 }

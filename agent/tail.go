@@ -44,6 +44,9 @@ func (a *Agent) Tail(ctx context.Context, q status.TailQuery, emit func(*status.
 	}
 	moved := make(chan struct{}, 1)
 	for _, log := range a.store.Logs() {
+		if metadata.IsReserved(log.Partition().Stream) {
+			continue
+		}
 		l := &tailLog{Log: log, next: log.HighWatermark(), end: -1}
 		if !q.Follow {
 			l.end = l.next
@@ -55,7 +58,7 @@ func (a *Agent) Tail(ctx context.Context, q status.TailQuery, emit func(*status.
 		signal, unwatch := log.Watch()
 		defer unwatch()
 		if q.Follow {
-			go forward(ctx, signal, moved)
+			go passOn(ctx, signal, moved)
 		}
 	}
 	err := t.run(ctx, q.Follow, moved)
@@ -65,8 +68,8 @@ func (a *Agent) Tail(ctx context.Context, q status.TailQuery, emit func(*status.
 	return err
 }
 
-// forward passes signals on until ctx ends, which is when the request does.
-func forward(ctx context.Context, from <-chan struct{}, to chan<- struct{}) {
+// passOn passes signals on until ctx ends, which is when the request does.
+func passOn(ctx context.Context, from <-chan struct{}, to chan<- struct{}) {
 	for {
 		select {
 		case <-ctx.Done():

@@ -43,6 +43,7 @@ func (a *Agent) judge(d *status.Document) {
 	h.Update(status.ClockUnsynced, d.Gateway.Clock == clockUnsynced, "")
 	h.Update(status.UplinkDown, d.Uplink.State == drain.UplinkDown, "%s", d.Uplink.Error)
 	a.judgePartitions(d)
+	a.siteJudge.Judge(h, d)
 	down := ""
 	for _, src := range d.Sources {
 		if !src.Connected && src.Error != "" {

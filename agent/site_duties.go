@@ -1,0 +1,181 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cistern/gossip"
+	"cistern/gossip/metadata"
+	"cistern/segstore/vfs"
+)
+
+// siteInterval is how often the site is looked at when nothing has changed.
+const siteInterval = time.Second
+
+// run does what a member of a site owes: it registers, brings every change of
+// metadata to the replicas, names its streams, and tells the others how it is.
+func (s *site) run(ctx context.Context) error {
+	changed, cancel := s.quorum.Watch()
+	defer cancel()
+	register := make(chan struct{}, 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.registrar(ctx, register)
+	}()
+	defer func() { <-done }()
+	tick := time.NewTicker(siteInterval)
+	defer tick.Stop()
+	for {
+		image := s.quorum.Image()
+		if err := s.replicas.Apply(image); err != nil {
+			s.a.log.Error("site: a partition is not kept here", "error", err)
+		}
+		if s.owes(image) {
+			select {
+			case register <- struct{}{}:
+			default:
+			}
+		}
+		s.gossip.UpdateMeta(s.tell(image))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-tick.C:
+		}
+	}
+}
+
+// flash is this process as a registration: healing a latched journal counts as
+// another start, since what the others hold above its end must not be taken for
+// its own.
+func (s *site) flash() (registration, bool) {
+	stats := s.a.store.Stats()
+	return registration{store: fmt.Sprintf("%x", s.a.store.ID()), incarnation: s.a.store.Incarnation()<<16 | uint64(stats.Latches)}, !stats.Latched
+}
+
+// owes reports whether there is something to say: who we are, that we live
+// although we were fenced, or that there are streams to make.
+func (s *site) owes(image *metadata.Image) bool {
+	if leader, _ := s.quorum.Leader(); leader == "" {
+		return false
+	}
+	return s.unregistered(image) || len(s.newStreams(image)) > 0
+}
+
+func (s *site) unregistered(image *metadata.Image) bool {
+	want, ready := s.flash()
+	s.mu.Lock()
+	r := s.registered
+	s.mu.Unlock()
+	m, known := image.Members[r.node]
+	return ready && (r.store != want.store || r.incarnation != want.incarnation || !known || m.Incarnation == r.given && m.Fenced)
+}
+
+// registrar registers and makes streams when woken, and tries on until it is
+// done.
+func (s *site) registrar(ctx context.Context, wake <-chan struct{}) {
+	said := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-wake:
+		}
+		err := s.announce(ctx)
+		if err != nil && ctx.Err() == nil && err.Error() != said {
+			said = err.Error()
+			s.a.log.Warn("the site does not take this gateway yet; trying on", "error", err)
+		}
+		if err == nil {
+			said = ""
+		}
+	}
+}
+
+func (s *site) announce(ctx context.Context) error {
+	if s.unregistered(s.quorum.Image()) {
+		if err := s.register(ctx); err != nil {
+			return err
+		}
+	}
+	for _, c := range s.newStreams(s.quorum.Image()) {
+		if _, err := s.propose(ctx, metadata.Change{PutStream: &metadata.PutStream{Config: c}}); err != nil && !errors.Is(err, metadata.ErrNotAllowed) {
+			return fmt.Errorf("make stream %q: %w", c.Name, err)
+		}
+	}
+	return nil
+}
+
+func (s *site) register(ctx context.Context) error {
+	c := &s.a.config
+	want, ready := s.flash()
+	if !ready {
+		return nil
+	}
+	r := metadata.Register{Name: c.Gateway.Name, Address: s.address, Zone: c.Site.Zone, Weight: int32(c.Site.Weight), Version: s.a.version,
+		StoreID: want.store, StoreIncarnation: want.incarnation, Unclean: len(s.a.store.Unclean()) > 0}
+	for _, src := range c.MQTT.Sources {
+		r.Sources = append(r.Sources, src.URL)
+	}
+	result, err := s.propose(ctx, metadata.Change{Register: &r})
+	if err != nil {
+		return fmt.Errorf("register: %w", err)
+	}
+	want.node, want.given = result.Node, result.Incarnation
+	s.mu.Lock()
+	s.registered = want
+	s.mu.Unlock()
+	s.a.log.Info("registered with the site", "node", want.node, "incarnation", want.given)
+	return s.replicas.Registered(want.node, want.given)
+}
+
+// newStreams are those of our file that the site does not have. They are made
+// when there are as many gateways as the site was planned for, so that their
+// copies are spread from the start.
+func (s *site) newStreams(image *metadata.Image) (missing []metadata.StreamConfig) {
+	if len(image.Members) < s.a.config.Site.BootstrapExpect {
+		return nil
+	}
+	for _, c := range s.a.config.Streams {
+		if image.Streams[c.Name] == nil {
+			missing = append(missing, c)
+		}
+	}
+	return missing
+}
+
+// differing names the streams that our file describes otherwise than the site.
+func (s *site) differing() (names []string) {
+	for _, c := range s.a.config.Streams {
+		if st, ok := s.stream(c.Name); ok && st != c {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+// tell is what the others learn of this gateway by gossip.
+func (s *site) tell(image *metadata.Image) func(*gossip.Meta) {
+	s.mu.Lock()
+	given := s.registered.given
+	s.mu.Unlock()
+	uplink := "none"
+	if s.a.drain != nil {
+		uplink = s.a.drain.Status().Uplink.State
+	}
+	var free int64
+	if u, err := vfs.OS.Usage(s.a.config.Gateway.Data); err == nil {
+		free = u.Available >> flashFreeShift << flashFreeShift
+	}
+	latched := s.a.store.Stats().Latched
+	return func(m *gossip.Meta) {
+		m.Formed, m.Incarnation, m.Uplink, m.FlashFree, m.FlashLatched = image.Site, given, uplink, free, latched
+	}
+}
+
+// flashFreeShift rounds what is free to 256 MiB: gossip is not for every write.
+const flashFreeShift = 28
