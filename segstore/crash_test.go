@@ -14,9 +14,10 @@ import (
 )
 
 // memMeta is a Meta that lives as long as the device does. A Put that is cut
-// off happened or not, as with any atomic store.
+// off happened or not, as with any atomic store; those after it did not.
 type memMeta struct {
 	fs   vfs.FS
+	off  bool
 	rng  *rand.Rand
 	data map[string]map[string][]byte
 }
@@ -28,8 +29,11 @@ func (m *memMeta) Put(kvs ...KV) error {
 		return nil
 	}
 	err := m.fs.SyncDir("store") // an operation that can be cut
-	if err != nil && m.rng.IntN(2) == 0 {
-		return err
+	if err != nil {
+		wasOff := m.off
+		if m.off = true; wasOff || m.rng.IntN(2) == 0 {
+			return err
+		}
 	}
 	for _, kv := range kvs {
 		if m.data[kv.Bucket] == nil {
@@ -93,7 +97,7 @@ func script(fsys vfs.FS, meta *memMeta, m *model) (err error) {
 }
 
 func crashConfig(fsys vfs.FS, meta *memMeta) Config {
-	meta.fs = fsys
+	meta.fs, meta.off = fsys, false
 	mono := time.Duration(0)
 	return Config{Dir: "store", FS: fsys, SegmentBytes: SegmentBytesMin, MaxBytes: 8 * SegmentBytesMin,
 		Meta: func(string) (Meta, error) { return meta, nil },

@@ -54,7 +54,7 @@ func (c *epochCache) witness(epoch int32, start int64) {
 		return
 	}
 	c.cut(start)
-	for len(*c) > 0 && c.last() >= epoch {
+	for len(*c) > 0 && c.last() > epoch {
 		*c = (*c)[:len(*c)-1]
 	}
 	c.assign(epoch, start)
@@ -119,6 +119,18 @@ func (s *Store) loadEpochs() error {
 		}
 		return nil
 	})
+}
+
+// epochLines returns what removes every line of a partition, also of epochs that
+// retention has forgotten.
+func (s *Store) epochLines(id metadata.PartitionID) (gone []KV, err error) {
+	err = s.meta.Each(bucketEpochs, func(key string, _ []byte) error {
+		if p, _, err := parseEpochKey(key); err == nil && p == id {
+			gone = append(gone, KV{Bucket: bucketEpochs, Key: key})
+		}
+		return nil
+	})
+	return gone, err
 }
 
 // settleEpochs returns what brings the metadata file to what the logs are found

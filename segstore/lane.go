@@ -94,6 +94,7 @@ type placed struct {
 	epoch     int32
 	pos       int64
 	frameSize int
+	gone      []KV // of a restart: lines of the metadata file that are void then
 }
 
 // encoderKeep is the buffer a lane keeps between commits; one that grew

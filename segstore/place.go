@@ -126,16 +126,19 @@ func (l *lane) placeCut(e *Entry) error {
 	g := e.Log
 	l.separate(e, 0, 0)
 	at, kind := e.Offset, segment.FrameTruncate
+	var gone []KV
+	var err error
 	switch {
 	case e.Restart && at < 0, e.Truncate && (e.Restart || at < g.StartOffset() || at > g.next):
 		return fmt.Errorf("%s: cut to %d: %w", g.id, at, ErrOffsetOutOfRange)
 	case e.Restart:
 		kind = segment.FrameRestart
+		gone, err = l.store.epochLines(g.id)
 	default:
-		var err error
-		if at, err = g.batchAt(at); err != nil {
-			return fmt.Errorf("%s: cut to %d: %w", g.id, e.Offset, err)
-		}
+		at, err = g.batchAt(at)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: cut to %d: %w", g.id, e.Offset, err)
 	}
 	if err := l.reserve(segment.FrameHeaderLen + 16); err != nil {
 		return err
@@ -151,7 +154,7 @@ func (l *lane) placeCut(e *Entry) error {
 	}
 	pos, _ := l.enc.End(buf)
 	g.next, g.open = at, openCut
-	l.placed = append(l.placed, placed{entry: e, next: at, pos: pos})
+	l.placed = append(l.placed, placed{entry: e, next: at, pos: pos, gone: gone})
 	return nil
 }
 

@@ -66,7 +66,8 @@ func (l *lane) publish() {
 		g.mu.Lock()
 		switch {
 		case p.entry.Restart:
-			l.owe(g, g.restart(l.active.id, p.next))
+			g.restart(l.active.id, p.next)
+			l.debts = append(l.debts, p.gone...)
 		case p.entry.Truncate:
 			l.owe(g, g.cutBack(l.active.id, p.next))
 		default:

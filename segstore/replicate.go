@@ -2,7 +2,6 @@ package segstore
 
 import (
 	"fmt"
-	"slices"
 	"sort"
 )
 
@@ -117,10 +116,10 @@ func (g *Log) batchAt(offset int64) (int64, error) {
 	return offset, nil // a hole
 }
 
-// restart empties the log, which goes on at offset in segment id. It returns
-// the epochs that are gone. The mutex is held.
-func (g *Log) restart(id uint64, offset int64) (gone []epochStart) {
-	gone, g.epochs = slices.Clone(g.epochs), nil
+// restart empties the log, which goes on at offset in segment id. The mutex is
+// held.
+func (g *Log) restart(id uint64, offset int64) {
+	g.epochs = nil
 	g.truncated += g.end - g.start
 	g.restarts++
 	g.cuts++
@@ -128,5 +127,4 @@ func (g *Log) restart(id uint64, offset int64) (gone []epochStart) {
 	g.extents = append(g.extents[:0], extent{segment: id, base: offset, cut: true})
 	g.start, g.end, g.hw, g.drained = offset, offset, offset, offset
 	g.keepCounts()
-	return gone
 }

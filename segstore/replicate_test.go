@@ -3,6 +3,8 @@ package segstore
 import (
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -362,5 +364,72 @@ func TestReservedStreamsHaveRoom(t *testing.T) {
 	}
 	if err := put(s, s.Log(metadata.PartitionID{Stream: name, Partition: 1}), t, "waits"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestReadersBesideTruncation: a reader never gets what was cut off before it
+// asked, nor is told of damage where there is none, while a follower is cut back
+// and goes on with batches of another leader all the time.
+func TestReadersBesideTruncation(t *testing.T) {
+	s := openStore(t, Config{Dir: t.TempDir(), SegmentBytes: SegmentBytesMin, MaxBytes: 64 * SegmentBytesMin})
+	defer s.Close()
+	if err := s.PutStream(testStream("a", 1)); err != nil {
+		t.Fatal(err)
+	}
+	g := s.Log(pid(0))
+	var epoch atomic.Int32 // of the tail; below low nothing is ever cut
+	const low, rounds = 6, 60
+	add := func(n int) error {
+		for range n {
+			b := makeBatch(t, fmt.Sprintf("%5000d", 1))
+			batch.Stamp(b, g.EndOffset(), epoch.Load())
+			if _, err := s.Commit(Entry{Log: g, Batch: b, Verbatim: true}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := add(low); err != nil {
+		t.Fatal(err)
+	}
+	var reading sync.WaitGroup
+	done := make(chan struct{})
+	for range 2 {
+		reading.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				oldest := epoch.Load() - 1 // the truncation for the epoch itself may still be on its way
+				buf, err := g.Read(low+3, nil, 1)
+				if errors.Is(err, ErrOffsetOutOfRange) || err == nil && len(buf) == 0 {
+					continue
+				}
+				h, herr := batch.ParseHeader(buf)
+				if err = errors.Join(err, herr); err != nil || h.BaseOffset != low+3 || h.LeaderEpoch < oldest {
+					t.Errorf("read offset %d of epoch %d, %v; asked for %d when the epoch was at least %d", h.BaseOffset, h.LeaderEpoch, err, low+3, oldest)
+					return
+				}
+			}
+		})
+	}
+	var err error
+	for range rounds {
+		epoch.Add(1)
+		if _, err = s.Commit(Entry{Log: g, Truncate: true, Offset: low}); err != nil {
+			break
+		}
+		if err = add(8); err != nil {
+			break
+		}
+		g.SetDrained(1)
+		s.retain()
+	}
+	close(done)
+	reading.Wait()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -50,10 +50,14 @@ func (s *Store) ForgetUnclean() error {
 	return nil
 }
 
-// cleanStop is what Close leaves for judge.
+// cleanStop is what Close leaves for judge. A lane that is latched may hold more
+// than was confirmed, or less, if that was a truncation.
 func (s *Store) cleanStop() KV {
 	b := []byte{}
 	for _, g := range s.Logs() {
+		if g.lane.isLatched.Load() {
+			continue
+		}
 		b = binary.BigEndian.AppendUint32(b, g.ref)
 		b = binary.BigEndian.AppendUint64(b, uint64(g.EndOffset()))
 	}
