@@ -24,7 +24,9 @@ type answers struct {
 	due    sync.Cond // places[0] was answered, or closed
 	places []answer
 	first  uint64
-	bytes  int // of the requests in places
+	bytes  int       // of the requests in places
+	taken  int       // answers that the writer is busy with
+	last   time.Time // when it was done with some
 	closed bool
 }
 
@@ -49,10 +51,12 @@ func (a *answers) close() {
 	a.due.Broadcast()
 }
 
-func (a *answers) pending() int {
+// quiet reports whether nothing is pending, being written, or was written
+// within d.
+func (a *answers) quiet(d time.Duration) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return len(a.places)
+	return len(a.places) == 0 && a.taken == 0 && time.Since(a.last) >= d
 }
 
 // push takes the next place, waiting until there is one and room for the bytes
@@ -72,26 +76,29 @@ func (a *answers) push(correlation int32, bytes int) (number uint64, ok bool) {
 	return a.first + uint64(len(a.places)) - 1, true
 }
 
-// answer fills a place. Only the first answer counts, and none once the
-// connection has ended.
-func (a *answers) answer(number uint64, resp kmsg.Response) {
+// answer fills a place, with an answer in that version. Only the first counts,
+// and none once the connection has ended.
+func (a *answers) answer(number uint64, version int16, resp kmsg.Response) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed || number < a.first || a.places[number-a.first].done {
 		return
 	}
 	p := &a.places[number-a.first]
-	p.done, p.resp = true, resp
+	if p.done, p.resp = true, resp; resp != nil {
+		resp.SetVersion(version)
+	}
 	if number == a.first {
 		a.due.Signal()
 	}
 }
 
-// take waits for answers that are due and moves them to dst, at most max. It
-// reports false when the connection has ended.
+// take waits for answers that are due and moves them to dst, at most max; those
+// it gave before are written. It reports false when the connection has ended.
 func (a *answers) take(dst []answer, max int) ([]answer, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.taken, a.last = 0, time.Now()
 	for !a.closed && (len(a.places) == 0 || !a.places[0].done) {
 		a.due.Wait()
 	}
@@ -102,6 +109,7 @@ func (a *answers) take(dst []answer, max int) ([]answer, bool) {
 		a.places = a.places[1:]
 		a.first++
 	}
+	a.taken = len(dst)
 	a.room.Signal()
 	return dst, !a.closed
 }

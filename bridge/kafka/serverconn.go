@@ -121,9 +121,9 @@ type request struct {
 	number      uint64 // its place among the answers
 }
 
-// head waits for the head of the next request and leaves it in the buffer. The
-// idle limit does not count while answers are pending: a client in a long poll
-// has nothing to say.
+// head waits for the head of the next request and leaves it in the buffer. A
+// client in a long poll has nothing to say, so the idle limit counts from its
+// answer.
 func (c *ServerConn) head() ([]byte, error) {
 	for {
 		c.nc.SetReadDeadline(time.Now().Add(c.server.cfg.IdleTimeout))
@@ -131,7 +131,7 @@ func (c *ServerConn) head() ([]byte, error) {
 		switch {
 		case err == nil:
 			return head, nil
-		case errors.Is(err, os.ErrDeadlineExceeded) && len(head) == 0 && c.answers.pending() > 0:
+		case errors.Is(err, os.ErrDeadlineExceeded) && len(head) == 0 && !c.answers.quiet(c.server.cfg.IdleTimeout):
 		default:
 			return nil, err
 		}
@@ -172,7 +172,8 @@ func (c *ServerConn) serve(route Route, r request, body []byte) error {
 	if r.key == kmsg.ApiVersions {
 		// Nothing in the question changes the answer, so it is not decoded: a
 		// version that is not known yet is answered the same way.
-		c.answers.answer(r.number, c.server.apiVersions(r.version))
+		resp := c.server.apiVersions(r.version)
+		c.answers.answer(r.number, resp.Version, resp)
 		return nil
 	}
 	req := route.Key.Request()
@@ -192,10 +193,7 @@ func (c *ServerConn) serve(route Route, r request, body []byte) error {
 		return err
 	}
 	route.Serve(c.ctx, c, req, func(resp kmsg.Response) {
-		if resp != nil {
-			resp.SetVersion(r.version)
-		}
-		c.answers.answer(r.number, resp)
+		c.answers.answer(r.number, r.version, resp)
 	})
 	return nil
 }

@@ -47,6 +47,7 @@
 //	leader epoch              CurrentLeaderEpoch; in the answer CurrentLeader (tag 1)
 //	offset, last epoch        FetchOffset, LastFetchedEpoch (KIP-595)
 //	follower's watermark      HighWatermark, KIP-1166's tagged field of version 18
+//	follower's high watermark HighWatermark, KIP-1166's tagged field
 //	diverging                 DivergingEpoch (tag 0)
 //	high watermark, log start fields of the answer
 //	drained                   a tagged field of ours, see drainedTag

@@ -35,7 +35,7 @@ func (p *Peers) Fetch(ctx context.Context, to metadata.Member, r *replica.FetchR
 	remote := p.remote(to)
 	p.mu.Unlock()
 	if remote == nil {
-		return nil, unreachable(to, errNotRunning)
+		return nil, unreachable(to, errStopped)
 	}
 	answer, err := remote.polls.fetch(ctx, r)
 	if err != nil {
@@ -60,7 +60,7 @@ func (p *polls) fetch(ctx context.Context, r *replica.FetchRequest) (*replica.Fe
 		return nil, err
 	}
 	wait := max(0, min(r.MaxWait, FetchWaitMax))
-	limited, cancelLimited := context.WithTimeoutCause(ctx, wait+answerMargin, kafka.ErrTimeout)
+	limited, cancelLimited := context.WithTimeoutCause(ctx, wait+patience(min(r.MaxBytes, FetchBytesMax)+metadata.BatchBytesMax), kafka.ErrTimeout)
 	defer cancelLimited()
 	resp, err := conn.Do(limited, fetchRequest(r))
 	if err != nil {
@@ -94,7 +94,7 @@ func (p *polls) connect(ctx context.Context) (*kafka.Conn, error) {
 		conn := p.pop()
 		switch {
 		case conn == nil:
-			return p.remote.dial(ctx, FetchWaitMax+2*answerMargin)
+			return p.remote.dial(ctx, FetchWaitMax+patience(FetchBytesMax+metadata.BatchBytesMax))
 		case conn.Err() == nil:
 			return conn, nil
 		}

@@ -56,7 +56,7 @@ func (l *link) wakeUp() {
 // run sends until ctx ends. Nothing is dialed as long as nothing waits.
 func (l *link) run(ctx context.Context) {
 	for l.await(ctx) {
-		conn, err := l.remote.dial(ctx, ProduceWait+answerMargin)
+		conn, err := l.remote.dial(ctx, ProduceWait+patience(bytesInFlight+metadata.BatchBytesMax))
 		if err != nil {
 			l.refuseQueued(err)
 			continue

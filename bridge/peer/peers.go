@@ -27,20 +27,21 @@ type Config struct {
 	Logger  *slog.Logger // nil: slog.Default
 }
 
-// Peers reaches the other gateways. It implements replica.Peers; until Run and
-// after it nobody can be reached.
+// Peers reaches the other gateways, from New until Run ends. It implements
+// replica.Peers.
 type Peers struct {
 	cfg  Config
-	work sync.WaitGroup // what Run waits for
+	ctx  context.Context // ends with Run
+	end  context.CancelFunc
+	work sync.WaitGroup // one for each remote
 
 	mu      sync.Mutex
-	ctx     context.Context // Run's, nil while it does not run
 	remotes map[metadata.NodeID]*remote
 }
 
 var _ replica.Peers = (*Peers)(nil)
 
-var errNotRunning = errors.New("this gateway is starting or stopping")
+var errStopped = errors.New("this gateway stops")
 
 // New returns Peers. Nothing is dialed before the first call.
 func New(cfg Config) (*Peers, error) {
@@ -50,18 +51,17 @@ func New(cfg Config) (*Peers, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Peers{cfg: cfg, remotes: map[metadata.NodeID]*remote{}}, nil
+	p := &Peers{cfg: cfg, remotes: map[metadata.NodeID]*remote{}}
+	p.ctx, p.end = context.WithCancel(context.Background())
+	return p, nil
 }
 
 // Run works until ctx ends. It returns when every Append was answered and every
 // connection is closed.
 func (p *Peers) Run(ctx context.Context) error {
-	p.mu.Lock()
-	p.ctx = ctx
-	p.mu.Unlock()
 	<-ctx.Done()
 	p.mu.Lock()
-	p.ctx = nil
+	p.end()
 	for id := range p.remotes {
 		p.drop(id)
 	}
@@ -77,7 +77,7 @@ func (p *Peers) Produce(to metadata.Member, batches []*replica.Append) {
 	defer p.mu.Unlock()
 	r := p.remote(to)
 	if r == nil {
-		go refuse(batches, unreachable(to, errNotRunning))
+		go refuse(batches, unreachable(to, errStopped))
 		return
 	}
 	r.link.add(batches)
@@ -99,11 +99,11 @@ func (p *Peers) drop(id metadata.NodeID) {
 	}
 }
 
-// remote returns the connections to a gateway, nil while Run does not run.
+// remote returns the connections to a gateway, nil once Run has ended.
 // Those to an earlier life or address of it are ended. A caller who knows
 // only that earlier life gets the present one, whose leader will judge.
 func (p *Peers) remote(to metadata.Member) *remote {
-	if p.ctx == nil {
+	if p.ctx.Err() != nil {
 		return nil
 	}
 	r := p.remotes[to.ID]

@@ -323,16 +323,9 @@ func TestRunEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := newTold(t)
-	p.Produce(to, []*replica.Append{o.batch("s", 0, metadata.AcksAll, 1)})
-	if a := o.next(1)[0]; !errors.Is(a.Err, errNotRunning) {
-		t.Errorf("before Run: %v", a.Err)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- p.Run(ctx) }()
-	for !p.isRunning() {
-		time.Sleep(time.Millisecond)
-	}
 	for i := range 100 {
 		p.Produce(to, []*replica.Append{o.batch("s", 0, metadata.AcksAll, i)})
 	}
@@ -347,8 +340,8 @@ func TestRunEnds(t *testing.T) {
 		t.Errorf("the fetch: %v", err)
 	}
 	p.Produce(to, []*replica.Append{o.batch("s", 0, metadata.AcksAll, 1)})
-	for _, a := range o.next(101) {
-		if !errors.Is(a.Err, replica.ErrUnreachable) {
+	for i, a := range o.next(101) {
+		if !errors.Is(a.Err, replica.ErrUnreachable) || i == 100 && !errors.Is(a.Err, errStopped) {
 			t.Errorf("error %v", a.Err)
 		}
 	}

@@ -103,19 +103,8 @@ func started(t testing.TB, cfg Config) *Peers {
 	if err != nil {
 		t.Fatal(err)
 	}
-	running := make(chan struct{})
-	background(t, func(ctx context.Context) error { close(running); return p.Run(ctx) })
-	<-running
-	for !p.isRunning() { // Run has begun, and sets its mark first thing
-		time.Sleep(time.Millisecond)
-	}
+	background(t, p.Run)
 	return p
-}
-
-func (p *Peers) isRunning() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.ctx != nil
 }
 
 // told collects what becomes of batches.
