@@ -143,7 +143,7 @@ const (
 	acceptDelayMax = time.Second
 )
 
-// versions answers ApiVersions. A version of the question that is unknown is
+// apiVersions answers ApiVersions. A version of the question that is unknown is
 // answered in version 0, with the reason (KIP-511).
 func (s *Server) apiVersions(version int16) *kmsg.ApiVersionsResponse {
 	resp := kmsg.NewPtrApiVersionsResponse()
