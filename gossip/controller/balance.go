@@ -47,24 +47,28 @@ func calm(p *metadata.PartitionState) bool {
 // widen finds a partition that has two replicas in one zone while another zone
 // has none.
 func (d *decider) widen(sp *spread, moving map[metadata.PartitionID]bool) (found move, ok bool) {
-	all := make([]metadata.NodeID, 0, len(sp.members))
-	for i := range sp.members {
-		all = append(all, sp.members[i].ID)
-	}
-	most := sp.zones(all)
+	most := sp.zones(nodeIDs(sp.members))
 	each(d.img, func(id metadata.PartitionID, p *metadata.PartitionState) {
 		have := sp.zones(p.Replicas)
-		if ok || moving[id] || !calm(p) || have == len(p.Replicas) || have > most {
+		if ok || moving[id] || !calm(p) || have >= min(len(p.Replicas), most) {
 			return
 		}
-		from := sp.twin(p)
-		by := Place(sp.members, id, len(sp.members))
-		i := slices.IndexFunc(by, func(n metadata.NodeID) bool { return sp.zones(append(without(p.Replicas, from), n)) > have })
-		if i >= 0 {
-			found, ok = move{id, from, by[i]}, true
+		elsewhere := slices.DeleteFunc(slices.Clone(sp.members), func(m metadata.Member) bool {
+			return slices.ContainsFunc(p.Replicas, func(n metadata.NodeID) bool { return sp.zone[n] == m.Zone })
+		})
+		if by := Place(elsewhere, id, 1); len(by) > 0 {
+			found, ok = move{id, sp.twin(p), by[0]}, true
 		}
 	})
 	return found, ok
+}
+
+func nodeIDs(members []metadata.Member) []metadata.NodeID {
+	out := make([]metadata.NodeID, len(members))
+	for i := range members {
+		out[i] = members[i].ID
+	}
+	return out
 }
 
 // twin returns the fullest gateway that shares its zone with another replica,
