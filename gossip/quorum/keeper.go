@@ -239,7 +239,7 @@ func (k *Keeper) watchConflict(img *metadata.Image, members []gossip.Member) {
 func conflictOf(site string, members []gossip.Member) string {
 	of := map[string][]string{}
 	for _, m := range members {
-		if m.Meta.Formed != "" {
+		if m.Meta.Formed != "" && present(m) {
 			of[m.Meta.Formed] = append(of[m.Meta.Formed], m.Name)
 		}
 	}

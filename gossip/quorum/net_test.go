@@ -64,13 +64,7 @@ func (c *fakeConn) Close() error {
 }
 
 func fakePeerName(c net.Conn) string {
-	switch c := c.(type) {
-	case *fakeConn:
-		return c.peer
-	case *trackedConn:
-		return fakePeerName(c.Conn)
-	}
-	return ""
+	return c.(*fakeConn).peer
 }
 
 func (n *network) listen(t testing.TB, name, addr string) *fakePort {

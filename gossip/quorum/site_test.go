@@ -108,7 +108,7 @@ func (s *site) boot(name, addr, dir string) *node {
 	n := &node{site: s, name: name, addr: addr, dir: dir, port: s.net.listen(s.t, name, addr), done: make(chan struct{})}
 	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("QUORUM_LOG") != "" {
-		log = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("at", name)
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", name)
 	}
 	q, err := Open(Config{Dir: dir, Name: name, Address: addr, Port: n.port, PeerName: fakePeerName, Profile: Wired(), Logger: log})
 	if err != nil {

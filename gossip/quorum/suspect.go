@@ -53,7 +53,9 @@ func (q *Quorum) succeed(r *raft.Raft, name string) {
 	ctx, cancel := context.WithTimeout(context.Background(), q.c.Profile.Heartbeat)
 	defer cancel()
 	q.c.Logger.Info("the raft leader is gone, standing for election", "leader", name, "term", term)
-	q.trans.stand(ctx)
+	if err := q.trans.stand(ctx); err != nil {
+		q.c.Logger.Warn("could not stand for election", "error", err)
+	}
 }
 
 // stillLeads reports that nobody has begun an election since.

@@ -76,12 +76,23 @@ func (t *transport) refuses(rpc *raft.RPC) bool {
 
 // stand tells this gateway's raft to stand for election at once, and the others
 // to vote although they know a leader: what a leader that hands over says.
-func (t *transport) stand(ctx context.Context) {
-	rpc := raft.RPC{Command: &raft.TimeoutNowRequest{}, RespChan: make(chan raft.RPCResponse, 1)}
+func (t *transport) stand(ctx context.Context) error {
+	answered := make(chan raft.RPCResponse, 1)
+	order := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}
 	select {
-	case t.in <- rpc:
+	case t.in <- raft.RPC{Command: order, RespChan: answered}:
 	case <-ctx.Done():
+		return ctx.Err()
 	case <-t.done:
+		return ErrStopped
+	}
+	select {
+	case r := <-answered:
+		return r.Error
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.done:
+		return ErrStopped
 	}
 }
 
