@@ -226,18 +226,20 @@ func (g *Log) cutExtents(id uint64, offset int64) {
 	}
 }
 
-// aliveBelow returns how far a segment that holds the log up to next still
-// counts: not beyond where a later segment takes over.
-func (g *Log) aliveBelow(id uint64, next int64) int64 {
+// alive returns up to where the log still counts on a segment that holds base to
+// next: not beyond where a later segment takes over. It returns base when all
+// was cut off.
+func (g *Log) alive(id uint64, base, next int64) int64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	next = min(next, g.end)
 	for _, x := range g.extents {
 		if x.segment > id {
 			next = min(next, x.base)
 			break
 		}
 	}
-	return min(next, g.end)
+	return max(base, next)
 }
 
 // advanceStart gives up what lies below offset, with so many bytes of batches.

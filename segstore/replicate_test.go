@@ -371,12 +371,7 @@ func TestReservedStreamsHaveRoom(t *testing.T) {
 // asked, nor is told of damage where there is none, while a follower is cut back
 // and goes on with batches of another leader all the time.
 func TestReadersBesideTruncation(t *testing.T) {
-	s := openStore(t, Config{Dir: t.TempDir(), SegmentBytes: SegmentBytesMin, MaxBytes: 64 * SegmentBytesMin})
-	defer s.Close()
-	if err := s.PutStream(testStream("a", 1)); err != nil {
-		t.Fatal(err)
-	}
-	g := s.Log(pid(0))
+	s, _, g := heldStore(t)
 	var epoch atomic.Int32 // of the tail; below low nothing is ever cut
 	const low, rounds = 6, 60
 	add := func(n int) error {
@@ -424,8 +419,6 @@ func TestReadersBesideTruncation(t *testing.T) {
 		if err = add(8); err != nil {
 			break
 		}
-		g.SetDrained(1)
-		s.retain()
 	}
 	close(done)
 	reading.Wait()

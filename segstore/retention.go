@@ -30,22 +30,28 @@ func (s *Store) takeSlot(l *lane) (uint32, error) {
 		return 0, err
 	}
 	s.reclaimLast = s.cfg.Clock.Mono()
-	if slots, _ := s.pool.ready(); slots == 0 && !s.freeOldest(l.index) {
-		return 0, err
-	}
-	// Its expiry must be durable before it is written over. Run frees ahead of
-	// need, so that the next snapshot does that; here it costs a transaction.
-	err = s.pool.thaw(func(segments []uint64) error {
-		var ids []byte
-		for _, id := range segments {
-			ids = binary.BigEndian.AppendUint64(ids, id)
+	for { // another lane may be quicker to take what was freed here
+		if slots, _ := s.pool.ready(); slots == 0 && !s.freeOldest(l.index) {
+			return 0, err
 		}
-		return s.state.saveAll(KV{bucketStore, keyFreed, ids})
-	})
-	if err != nil {
-		return 0, err
+		if err := s.pool.thaw(s.noteFreed); err != nil {
+			return 0, err
+		}
+		if slot, err = s.pool.take(); !errors.Is(err, ErrFull) {
+			return slot, err
+		}
 	}
-	return s.pool.take()
+}
+
+// noteFreed makes it durable that segments have expired, before they are written
+// over. Run frees ahead of need, so that the next snapshot does that; here it
+// costs a transaction.
+func (s *Store) noteFreed(segments []uint64) error {
+	var ids []byte
+	for _, id := range segments {
+		ids = binary.BigEndian.AppendUint64(ids, id)
+	}
+	return s.state.saveAll(KV{bucketStore, keyFreed, ids})
 }
 
 // freeOldest frees the oldest segment that may give way to lane: what was
@@ -171,15 +177,14 @@ func (s *Store) free(seg *segmentInfo, may func(*Log, metadata.StreamConfig, int
 			return false // nobody knows whose batches these are: opening has said so
 		}
 		c, _ := s.Stream(g.id.Stream)
-		next := g.aliveBelow(seg.id, e.Next)
-		if e.Bytes > 0 && next > g.StartOffset() && (next > g.HighWatermark() || !may(g, c, next)) {
+		next := g.alive(seg.id, e.Base, e.Next)
+		if next > max(e.Base, g.StartOffset()) && (next > g.HighWatermark() || !may(g, c, next)) {
 			return false
 		}
 	}
 	for ref, e := range x {
 		if e.Bytes > 0 {
-			g := s.logByRef(ref)
-			s.giveUp(g, g.aliveBelow(seg.id, e.Next), e.Bytes)
+			s.giveUp(s.logByRef(ref), seg.id, e)
 		}
 	}
 	s.removeSegment(seg)
@@ -194,10 +199,13 @@ func (s *Store) free(seg *segmentInfo, may func(*Log, metadata.StreamConfig, int
 	return true
 }
 
-// giveUp moves a log's start behind what a freed segment held, of which next was
-// alive.
-func (s *Store) giveUp(g *Log, next, bytes int64) {
-	if lost := g.advanceStart(next, bytes); lost > 0 {
+// giveUp moves a log's start behind what a freed segment held of it.
+func (s *Store) giveUp(g *Log, id uint64, e *segment.PartitionIndex) {
+	start := g.alive(id, e.Base, e.Next)
+	if start == e.Base {
+		start = 0 // all was cut off: nothing but room is won
+	}
+	if lost := g.advanceStart(start, e.Bytes); lost > 0 {
 		s.log.Warn("records dropped before they were drained, as their stream is configured",
 			"partition", g.id, "records", lost, "logStart", g.StartOffset(), "droppedEver", g.Dropped())
 	}
