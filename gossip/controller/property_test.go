@@ -101,15 +101,16 @@ func TestRandomWalk(t *testing.T) {
 				refused++
 			}
 			twin, _ = Apply(twin, twin.Index+1, c)
-			if i%50 == 0 {
-				twin = stored(t, twin)
-			}
-			if i%100 == 99 {
-				w.recover()
-				twin = stored(t, w.img)
+			if i%20 != 19 {
+				continue
 			}
 			if a, b := stored(t, w.img), stored(t, twin); !reflect.DeepEqual(a, b) {
 				t.Fatalf("seed %d, change %d (%s): two gateways disagree:\n%+v\n%+v", seed, i, describe(c), a, b)
+			}
+			twin = stored(t, twin)
+			if i%100 == 99 {
+				w.recover()
+				twin = stored(t, w.img)
 			}
 		}
 	}
