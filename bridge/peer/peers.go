@@ -85,7 +85,7 @@ func (p *Peers) Produce(to metadata.Member, batches []*replica.Append) {
 
 // Drop ends the connections to a gateway at once. Whatever waits for it is
 // answered with ErrUnreachable, without waiting for a time-out: the site has
-// found it dead. It can be reached again by the next call.
+// found it dead, or removed it. It can be reached again by the next call.
 func (p *Peers) Drop(id metadata.NodeID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
