@@ -19,9 +19,11 @@ const readyTimeout = 30 * time.Second
 // Gateway is a cistern that can be started, killed and started again, with its
 // own folder and an address that stays.
 type Gateway struct {
+	Name    string
 	Address string // where devices connect
 	Data    string // its data folder
 
+	gossip  string // of a site's member: where the others find it
 	binary  string
 	dir     string // configuration and socket
 	process *Process
@@ -33,14 +35,18 @@ type Gateway struct {
 // which may be on a disk that fails. uplink is where it finds Kafka, empty for
 // none; more is TOML that goes below.
 func NewGateway(binary, dir, data, uplink, more string) (*Gateway, error) {
-	address, err := FreeAddress()
+	return newGateway(binary, "rig", "127.0.0.1", dir, data, uplink, more)
+}
+
+func newGateway(binary, name, host, dir, data, uplink, more string) (*Gateway, error) {
+	address, err := freeAddress(host)
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{Address: address, Data: data, binary: binary, dir: dir}
+	g := &Gateway{Name: name, Address: address, Data: data, binary: binary, dir: dir}
 	g.client = status.NewClient(g.socket())
 	var c strings.Builder
-	fmt.Fprintf(&c, "[gateway]\nname = \"rig\"\ndata = %q\n\n", g.Data)
+	fmt.Fprintf(&c, "[gateway]\nname = %q\ndata = %q\n\n", g.Name, g.Data)
 	fmt.Fprintf(&c, "[[mqtt.listener]]\naddress = %q\nanonymous = true\n\n", address)
 	fmt.Fprintf(&c, "[status]\nsocket = %q\n\n", g.socket())
 	if uplink != "" {

@@ -43,8 +43,10 @@ func Build(ctx context.Context, module, dir string, packages ...string) error {
 // FreeAddress returns a loopback address on which nothing listens just now. A
 // gateway that is killed and started again has to come back on the address its
 // devices know, so the port is chosen here and not by the kernel.
-func FreeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func FreeAddress() (string, error) { return freeAddress("127.0.0.1") }
+
+func freeAddress(host string) (string, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		return "", err
 	}

@@ -8,12 +8,13 @@ import (
 	"runtime"
 )
 
-// Site is a gateway, the centre, and the uplink between them.
+// Site is one gateway or several, the centre, and the uplink between them.
 type Site struct {
-	Gateway *Gateway
-	Centre  *Centre
-	Uplink  *Uplink
-	dir     string
+	Gateway  *Gateway   // the first, or the only one
+	Gateways []*Gateway // all
+	Centre   *Centre
+	Uplink   *Uplink
+	dir      string
 }
 
 // Programs are the two binaries a site runs.
@@ -38,14 +39,33 @@ func root() string {
 // the gateway's data folder; more is TOML for it.
 func StartSite(ctx context.Context, p Programs, data, more string) (*Site, error) {
 	s := &Site{}
-	if err := s.start(ctx, p, data, more); err != nil {
+	if err := s.startOne(ctx, p, data, more); err != nil {
 		s.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *Site) start(ctx context.Context, p Programs, data, more string) (err error) {
+func (s *Site) startOne(ctx context.Context, p Programs, data, more string) error {
+	if err := s.startCentre(p); err != nil {
+		return err
+	}
+	if data == "" {
+		data = filepath.Join(s.dir, "data")
+	}
+	var err error
+	if s.Gateway, err = NewGateway(p.Cistern, s.dir, data, s.Uplink.Address(), more); err != nil {
+		return err
+	}
+	s.Gateways = []*Gateway{s.Gateway}
+	if err := s.Gateway.Start(ctx); err != nil {
+		return fmt.Errorf("starting the gateway: %w", err)
+	}
+	return nil
+}
+
+// startCentre starts the centre, and the uplink to it.
+func (s *Site) startCentre(p Programs) (err error) {
 	if s.dir, err = os.MkdirTemp("", "cistern-"); err != nil {
 		return err
 	}
@@ -57,22 +77,13 @@ func (s *Site) start(ctx context.Context, p Programs, data, more string) (err er
 		return err
 	}
 	s.Uplink.Mend(s.Centre.Address())
-	if data == "" {
-		data = filepath.Join(s.dir, "data")
-	}
-	if s.Gateway, err = NewGateway(p.Cistern, s.dir, data, s.Uplink.Address(), more); err != nil {
-		return err
-	}
-	if err = s.Gateway.Start(ctx); err != nil {
-		return fmt.Errorf("starting the gateway: %w", err)
-	}
 	return nil
 }
 
 // Close ends every process and removes every folder.
 func (s *Site) Close() {
-	if s.Gateway != nil {
-		s.Gateway.Kill()
+	for _, g := range s.Gateways {
+		g.Kill()
 	}
 	if s.Uplink != nil {
 		s.Uplink.Close()
