@@ -14,7 +14,7 @@ import (
 	"cistern/gossip/metadata"
 )
 
-func testMachine() *machine { return newMachine(&watchers{}, slog.New(slog.DiscardHandler)) }
+func testMachine() *machine { return newMachine(nil, &watchers{}, slog.New(slog.DiscardHandler)) }
 
 func testImage() *metadata.Image {
 	img := metadata.NewImage()

@@ -20,12 +20,14 @@ type machine struct {
 	image   atomic.Pointer[metadata.Image]
 	behind  atomic.Pointer[string] // why this gateway can't go on, nil when it can
 	refused atomic.Int64           // changes that no gateway understood
+	site    atomic.Pointer[string] // the site's id, durable; known before the log is applied
 	watch   *watchers
 	log     *slog.Logger
+	store   *store // keeps site; nil: it is not kept
 }
 
-func newMachine(w *watchers, log *slog.Logger) *machine {
-	m := &machine{watch: w, log: log}
+func newMachine(s *store, w *watchers, log *slog.Logger) *machine {
+	m := &machine{store: s, watch: w, log: log}
 	m.image.Store(metadata.NewImage())
 	return m
 }
@@ -63,9 +65,26 @@ func (m *machine) Apply(l *raft.Log) any {
 		next, result = &skipped, metadata.Refusal(metadata.ErrInvalid, err.Error())
 	}
 	result.Index = l.Index
-	m.image.Store(next)
-	m.watch.wake()
+	m.publish(next)
 	return result
+}
+
+var keySite = []byte("cistern-site")
+
+// publish makes an image the current one. A site's id is kept apart as well: a
+// gateway that starts applies its log only when a raft leader tells how far, and
+// has to say before which site it is of.
+func (m *machine) publish(img *metadata.Image) {
+	m.image.Store(img)
+	if site := m.site.Load(); img.Site != "" && (site == nil || *site != img.Site) {
+		m.site.Store(&img.Site)
+		if m.store != nil {
+			if err := m.store.Set(keySite, []byte(img.Site)); err != nil {
+				m.log.Error("the site's id could not be kept", "site", img.Site, "error", err)
+			}
+		}
+	}
+	m.watch.wake()
 }
 
 // applyGuarded makes a panic an error: the same on every gateway, as the input
@@ -102,8 +121,7 @@ func (m *machine) Restore(r io.ReadCloser) error {
 		return err
 	}
 	m.behind.Store(nil)
-	m.image.Store(img)
-	m.watch.wake()
+	m.publish(img)
 	return nil
 }
 

@@ -38,8 +38,8 @@ type Keeper struct {
 	// joins one that is there.
 	Expect int
 	Policy controller.Policy
-	// OnSite is told the site's random id as soon as it is known: it belongs
-	// in gossip.Meta.Formed. It must not block.
+	// OnSite is told Quorum.Site when it changes: it belongs in
+	// gossip.Meta.Formed, as it does from the start. It must not block.
 	OnSite func(site string)
 	Logger *slog.Logger
 
@@ -113,18 +113,17 @@ func (k *Keeper) keepImage(ctx context.Context) (calm bool) {
 	for _, m := range members {
 		k.Quorum.Learn(m.Name, m.Meta.Address)
 	}
-	img := k.Quorum.Image()
-	if img.Site != k.announced {
-		k.announced = img.Site
+	if site := k.Quorum.Site(); site != k.announced {
+		k.announced = site
 		if k.OnSite != nil {
-			k.OnSite(img.Site)
+			k.OnSite(site)
 		}
 	}
-	k.watchConflict(img, members)
+	k.watchConflict(members)
 	if !k.lead(ctx) {
 		return true
 	}
-	img = k.Quorum.Image()
+	img := k.Quorum.Image()
 	if img.Site == "" {
 		return k.proposeAll(ctx, []metadata.Change{{Form: &metadata.Form{Site: newSiteID()}}})
 	}
@@ -221,8 +220,8 @@ func present(m gossip.Member) bool { return m.State.Present() && !m.Meta.Leaving
 
 // watchConflict tells when gossip shows two sites. They are never merged: each
 // has records and metadata of its own.
-func (k *Keeper) watchConflict(img *metadata.Image, members []gossip.Member) {
-	why := conflictOf(img.Site, members)
+func (k *Keeper) watchConflict(members []gossip.Member) {
+	why := conflictOf(k.Quorum.Site(), members)
 	if why == k.complaint {
 		return
 	}

@@ -48,7 +48,7 @@ func Open(c Config) (*Quorum, error) {
 	q := &Quorum{c: c, store: s, book: &addressBook{self: c.Name, at: map[string]string{}},
 		started: make(chan struct{}), stopped: make(chan struct{}), proposals: make(chan struct{}, proposalsMax)}
 	q.book.servers = q.Servers
-	q.machine = newMachine(&q.watch, c.Logger)
+	q.machine = newMachine(s, &q.watch, c.Logger)
 	if err := errors.Join(q.machine.load(snapshots{s}), q.promise.load(s)); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", c.Dir, err), s.close())
 	}
@@ -59,6 +59,13 @@ func Open(c Config) (*Quorum, error) {
 // load takes the newest snapshot, so that there is an image before raft runs,
 // and Open can say that it can't be read.
 func (m *machine) load(s snapshots) error {
+	b, err := s.Get(keySite)
+	if err != nil {
+		return err
+	}
+	if site := string(b); site != "" {
+		m.site.Store(&site)
+	}
 	list, err := s.List()
 	if err != nil || len(list) == 0 {
 		return err
@@ -181,6 +188,11 @@ func (q *Quorum) running() (*raft.Raft, bool) {
 
 // Image returns what the site has agreed on, as far as this gateway knows.
 func (q *Quorum) Image() *metadata.Image { return q.machine.image.Load() }
+
+// Site returns the random id of the site that this gateway is of, "" before it
+// is of one. Unlike Image().Site it is known from Open on; it belongs in
+// gossip.Meta.Formed.
+func (q *Quorum) Site() string { return text(q.machine.site.Load()) }
 
 // Watch returns a channel that gets a value after each new image or raft
 // leader, and a function that ends it.

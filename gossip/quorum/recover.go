@@ -47,7 +47,7 @@ func Inspect(dir string) (Report, error) {
 
 // inspect replays the whole log, as raft.RecoverCluster does.
 func inspect(s *store) (Report, error) {
-	m := newMachine(&watchers{}, slog.New(slog.DiscardHandler))
+	m := newMachine(nil, &watchers{}, slog.New(slog.DiscardHandler))
 	if err := m.load(snapshots{s}); err != nil {
 		return Report{}, err
 	}
@@ -128,10 +128,13 @@ func Recover(dir string, self Server) (Report, error) {
 	}
 	self.Voter = true
 	before.NewSite = newSiteID()
-	m := &recovering{machine: newMachine(&watchers{}, slog.New(slog.DiscardHandler)), site: before.NewSite}
+	m := &recovering{machine: newMachine(nil, &watchers{}, slog.New(slog.DiscardHandler)), site: before.NewSite}
 	c := raftConfig(&Config{Name: self.Name, Profile: Wired(), Logger: slog.New(slog.DiscardHandler)})
 	_, nowhere := raft.NewInmemTransport(raft.ServerAddress(self.Address))
 	err = raft.RecoverCluster(c, m, s, s, snapshots{s}, nowhere, configurationOf([]Server{self}))
+	if err == nil {
+		err = s.Set(keySite, []byte(before.NewSite))
+	}
 	if err != nil {
 		err = fmt.Errorf("recover %s: %w", dir, err)
 	}

@@ -85,7 +85,7 @@ func (q *Quorum) answer(ctx context.Context, r *request) answer {
 		}
 		return answer{}
 	case kindAsk:
-		return answer{Applied: q.raft.AppliedIndex(), Site: q.Image().Site}
+		return answer{Applied: q.raft.AppliedIndex(), Last: q.raft.LastIndex(), Site: q.Site()}
 	}
 	return answer{Status: statusUnknownKind, Detail: "unknown kind of request"}
 }

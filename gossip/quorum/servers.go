@@ -38,8 +38,8 @@ func (k *Keeper) keepServers(ctx context.Context) (calm bool) {
 		return true
 	}
 	for _, s := range v.steps() {
-		if s.do == promote && !k.caughtUp(ctx, s.server.Name, img.Site) {
-			continue // another may be
+		if (s.do == add || s.do == promote) && !k.fits(ctx, s, img.Site) {
+			continue // another may
 		}
 		if err := q.change(s); err != nil {
 			k.Logger.Warn("raft's servers could not be changed", "step", s.do, "gateway", s.server.Name, "error", err)
@@ -51,13 +51,20 @@ func (k *Keeper) keepServers(ctx context.Context) (calm bool) {
 	return true
 }
 
-// caughtUp asks a gateway whether it is one of the site and follows. One that is
-// given a vote and can't use it may stop the whole site.
-func (k *Keeper) caughtUp(ctx context.Context, name, site string) bool {
+// fits asks a gateway whether it may be taken in, or given a vote. Whoever comes
+// in has nothing of another site: gossip may be behind. Who gets a vote follows
+// already: one that can't use it may stop the whole site.
+func (k *Keeper) fits(ctx context.Context, s step, site string) bool {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	a, err := k.Quorum.client.ask(ctx, name, request{Kind: kindAsk})
-	return err == nil && a.Status == statusOK && a.Site == site && a.Applied+caughtUp >= k.Quorum.raft.LastIndex()
+	a, err := k.Quorum.client.ask(ctx, s.server.Name, request{Kind: kindAsk})
+	if err != nil || a.Status != statusOK {
+		return false
+	}
+	if s.do == add {
+		return a.Site == site || a.Site == "" && a.Last == 0
+	}
+	return a.Site == site && a.Applied+caughtUp >= k.Quorum.raft.LastIndex()
 }
 
 // change makes one step and waits until it is agreed on.

@@ -118,7 +118,7 @@ func (s *site) boot(name, addr, dir string) *node {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	s.set(name, func(m *gossip.Member) {
-		m.State, m.Meta = gossip.Alive, gossip.Meta{Address: addr, Expect: s.expect, Formed: q.Image().Site}
+		m.State, m.Meta = gossip.Alive, gossip.Meta{Address: addr, Expect: s.expect, Formed: q.Site()}
 	})
 	k := &Keeper{Quorum: q, Members: s.list, Changed: s.events.watch, Expect: s.expect, Policy: s.policy,
 		OnSite: func(site string) { s.set(name, func(m *gossip.Member) { m.Meta.Formed = site }) }}

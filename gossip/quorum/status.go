@@ -23,7 +23,7 @@ type Status struct {
 // Status returns what is true now.
 func (q *Quorum) Status() Status {
 	img := q.Image()
-	s := Status{State: "stopped", ImageIndex: img.Index, Site: img.Site, Proposals: len(q.proposals), Refused: q.machine.refused.Load(),
+	s := Status{State: "stopped", ImageIndex: img.Index, Site: q.Site(), Proposals: len(q.proposals), Refused: q.machine.refused.Load(),
 		Behind: text(q.machine.behind.Load()), Conflict: text(q.conflict.Load())}
 	r, ok := q.running()
 	if !ok {

@@ -20,7 +20,7 @@ type requestKind uint8
 const (
 	kindPropose requestKind = 1 // Change; answered with Result
 	kindInvite  requestKind = 2 // Invite; answered with statusOK or statusRefused
-	kindAsk     requestKind = 3 // answered with Applied and Site
+	kindAsk     requestKind = 3 // answered with Applied, Last and Site
 )
 
 type answerStatus uint8
@@ -47,6 +47,7 @@ type answer struct {
 	Detail  string           `msgpack:"d,omitempty"`
 	Result  *metadata.Result `msgpack:"r,omitempty"`
 	Applied uint64           `msgpack:"a,omitempty"` // raft index up to which the image is
+	Last    uint64           `msgpack:"l,omitempty"` // the last raft index here
 	Site    string           `msgpack:"site,omitempty"`
 }
 
