@@ -20,12 +20,11 @@
 //
 // # States
 //
-//	           answers                 memberlist gives up
-//	  ┌────────────────────┐      ┌──────────────────────────┐
-//	  ▼                    │      │                          ▼
-//	Alive ──▶ neither packet nor connection ──▶ Suspect    Dead
-//	  │       was answered to this gateway                   │
-//	  └──▶ Left, on its own word            comes back ◀─────┘
+//	Alive ◀──▶ Suspect   did not answer this gateway; did again
+//	  │  ▲        │
+//	  ▼  │        ▼
+//	Left └────── Dead     the site has given it up; and it may come back,
+//	                      as may who has Left on its own word
 //
 // Suspect is this gateway's own impression: it could not reach the member
 // directly the last time it tried. Others may still reach it, and then it stays
