@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"cistern/segstore/batch"
 	"cistern/segstore/replica"
 )
 
@@ -29,7 +30,7 @@ func (q *Queue) Answered(now time.Time, a *Attempt, offset int64, err error) *Ef
 		}
 		q.taken(it, offset)
 	case current:
-		q.failed(now, it, err)
+		q.failed(now, a, err)
 	}
 	if q.again && q.out == 0 {
 		q.again = false
@@ -78,35 +79,25 @@ func (q *Queue) takenAside(it *Item, offset int64) {
 }
 
 // failed decides what an error of this generation's attempt means.
-func (q *Queue) failed(now time.Time, it *Item, err error) {
-	oldest := q.isOldest(it)
+func (q *Queue) failed(now time.Time, a *Attempt, err error) {
+	it := a.Item
 	switch {
 	case it.done && !it.parked:
 		return
-	case forGood(err) && !it.flash && !it.parked:
+	case forGood(err) && !it.flash && slices.Contains(q.window, it): // what is parked has to be taken
 		it.done, it.refused, it.Offset, it.Err = true, true, -1, err
 		q.halt(now, err)
-	case oldest && it.producer.Sequence != 0 && isGap(err):
-		// All before it was answered, so the gap is the leader's: it has lost
-		// or forgotten what this producer sent.
+	case a.first && it.producer.Sequence != 0 && isGap(err):
+		// All before it was at the leader when it was sent, so the leader has
+		// lost or forgotten what this producer sent.
 		q.renew = true
 		q.halt(now, err)
 	default:
 		it.doubt = it.doubt || !definite(err)
-		q.again = q.again || oldest || !isGap(err)
+		q.again = q.again || a.first || !isGap(err)
 		q.probing = true
 		q.halt(now, err)
 	}
-}
-
-// isOldest says that everything before it was answered.
-func (q *Queue) isOldest(it *Item) bool {
-	for _, x := range q.window {
-		if !x.done {
-			return x == it
-		}
-	}
-	return false
 }
 
 // forGood says that the leader will never take this batch, and has not.
@@ -162,48 +153,61 @@ func (q *Queue) mend(now time.Time) {
 		q.renewParked()
 		return
 	case q.renew:
-		q.renumber(true)
+		q.renumber(q.numbered())
 	case q.gap && q.direct():
-		q.renumber(q.inDoubt())
+		q.closeGap()
 	}
 	q.renew, q.gap, q.broken = false, false, false
 	q.generation++
 }
 
-// inDoubt says that a request with a numbered batch of those in memory may still
-// be under way, so that its number must not go to another.
-func (q *Queue) inDoubt() bool {
+// numbered returns the batches in memory that have a number, in order.
+func (q *Queue) numbered() (all []*Item) {
 	for _, list := range [][]*Item{q.window, q.fresh} {
 		for _, it := range list {
-			if it.numbered && it.doubt {
-				return true
+			if it.numbered && !it.done {
+				all = append(all, it)
 			}
 		}
 	}
-	return false
+	return all
 }
 
-// renumber numbers the batches in memory anew: under another producer, or under
-// the same from where the leader expects the next.
-func (q *Queue) renumber(anew bool) {
-	switch {
-	case anew:
-		q.identity.renew()
-		q.counts.Renewed++
-	case q.expect.ID == q.identity.next.ID:
-		q.identity.next = q.expect
-	default: // it has nothing of this one yet
-		q.identity.next.Sequence = 0
+// closeGap numbers what follows a batch that the leader refused for good. None
+// of it is there; but where a request may still be under way its number must
+// not go to another, and a new producer has to take over.
+func (q *Queue) closeGap() {
+	all := q.numbered()
+	id := q.identity.next.ID
+	if len(all) > 0 {
+		id = all[0].producer.ID
 	}
-	for _, list := range [][]*Item{q.window, q.fresh} {
-		for _, it := range list {
-			if !it.numbered || it.done {
-				continue
-			}
-			it.numbered, it.doubt = false, false
-			if err := q.identity.assign(it); err != nil {
-				it.done, it.Offset, it.Err = true, -1, err
-			}
+	start := batch.Producer{ID: id} // the leader has nothing of this producer,
+	if q.expect.ID == id {
+		start = q.expect // or all up to here
+	}
+	switch {
+	case len(all) > 0 && all[0].producer == start:
+	case slices.ContainsFunc(all, func(it *Item) bool { return it.doubt }):
+		q.renumber(all)
+	default:
+		q.identity.next = start
+		q.assign(all)
+	}
+}
+
+// renumber puts a new producer in place of one that the leader does not know.
+func (q *Queue) renumber(all []*Item) {
+	q.counts.Renewed++
+	q.identity.renew()
+	q.assign(all)
+}
+
+func (q *Queue) assign(all []*Item) {
+	for _, it := range all {
+		it.doubt = false
+		if err := q.identity.assign(it); err != nil {
+			it.done, it.Offset, it.Err = true, -1, err
 		}
 	}
 }
@@ -216,12 +220,7 @@ func (q *Queue) renewParked() {
 	q.counts.Renewed++
 	q.remap = Remap{From: q.pos, To: q.end, Producer: q.identity.next.ID}
 	q.identity.next.Sequence = int32(q.end - q.pos)
-	for _, it := range q.fresh {
-		if it.numbered {
-			it.numbered, it.doubt = false, false
-			_ = q.identity.assign(it) // it was numbered before
-		}
-	}
+	q.assign(q.numbered()) // the window is empty
 	q.saving = true
 	r := q.remap
 	q.e.Save = &r

@@ -43,6 +43,7 @@ type Attempt struct {
 	replica.Append
 	Item       *Item
 	generation int
+	first      bool // all before it had been answered when it was sent
 }
 
 // identify writes p into the batch's header. Its CRC is corrected, not

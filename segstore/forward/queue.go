@@ -172,7 +172,7 @@ func (q *Queue) begin() {
 
 // step does whatever can be done now.
 func (q *Queue) step(now time.Time) *Effects {
-	q.settle()
+	q.settle(now)
 	q.refuse(now)
 	q.park(now)
 	q.mend(now)
@@ -216,7 +216,7 @@ func (q *Queue) send() {
 	if q.probing {
 		limit = 1
 	}
-	for _, it := range q.window {
+	for i, it := range q.window {
 		if it.done || q.out >= limit || q.out > 0 && it.producer.ID != q.outID {
 			return
 		}
@@ -226,7 +226,7 @@ func (q *Queue) send() {
 		if it.sent != 0 {
 			q.counts.Resent++
 		}
-		a := &Attempt{Item: it, generation: q.generation}
+		a := &Attempt{Item: it, generation: q.generation, first: i == 0}
 		a.Partition, a.Batch, a.Acks = q.partition, it.Data, it.Acks
 		it.sent = q.generation
 		it.attempts++
@@ -240,7 +240,7 @@ func (q *Queue) send() {
 }
 
 // settle lets go of what is done at the head of the window.
-func (q *Queue) settle() {
+func (q *Queue) settle(now time.Time) {
 	for len(q.window) > 0 && q.window[0].done {
 		it := q.window[0]
 		q.window = pop(q.window)
@@ -252,7 +252,10 @@ func (q *Queue) settle() {
 		}
 		// All before it is at the leader, and it is not, so nothing behind it is.
 		// In doubt its number stays, and the leader tells which it is.
-		q.gap = q.gap || it.refused && !it.doubt
+		if it.refused && !it.doubt {
+			q.gap = true
+			q.halt(now, it.Err)
+		}
 		q.answer(it, it.Offset, it.Err)
 	}
 }
