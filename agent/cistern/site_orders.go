@@ -79,8 +79,8 @@ func newSiteDrain() *cobra.Command {
 }
 
 // waitDrained returns when a gateway leads nothing any more.
-func waitDrained(ctx context.Context, agent *status.Client, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, drainWait)
+func waitDrained(called context.Context, agent *status.Client, name string) error {
+	ctx, cancel := context.WithTimeout(called, drainWait)
 	defer cancel()
 	tick := time.NewTicker(drainPoll)
 	defer tick.Stop()
@@ -96,6 +96,9 @@ func waitDrained(ctx context.Context, agent *status.Client, name string) error {
 		}
 		select {
 		case <-ctx.Done():
+			if called.Err() != nil {
+				return hinted(fmt.Errorf("%s still leads %d partitions", name, leads), "the order stands; --undo takes it back")
+			}
 			return hinted(fmt.Errorf("%s still leads %d partitions, of which nobody else is in sync", name, leads),
 				"they move as soon as another copy is; `cistern partitions` shows them")
 		case <-tick.C:

@@ -26,7 +26,8 @@ type SiteAdmin interface {
 }
 
 // ElectOrder asks for a leader. Without Unclean it must be in sync. With Try
-// nothing happens; the answer is what would be.
+// nothing happens: the answer is what would be, and GivenUp is empty when there
+// is no need for Unclean.
 type ElectOrder struct {
 	Stream    string `json:"stream"`
 	Partition int32  `json:"partition"`
