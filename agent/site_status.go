@@ -161,7 +161,7 @@ func (s *site) describePartitions(d *status.Document, image *metadata.Image) {
 			}
 			r := &p.Replication
 			r.LeaderEpoch, r.Replicas, r.ISR, r.Unclean = state.LeaderEpoch, names(state.Replicas), names(state.ISR), state.Unclean
-			r.MinInsync = controller.MinInsync(image.Streams[stream.Name].Config, len(state.Replicas))
+			r.MinInsync = controller.MinInsync(image.Streams[stream.Name].Config, state.Settled())
 			r.UnderReplicated = len(state.ISR) < len(state.Replicas)
 			if state.Leader != metadata.NoNode {
 				r.Leader = nodeName(image, state.Leader)

@@ -205,7 +205,7 @@ func (m *Manager) applyPartition(id metadata.PartitionID, s *metadata.StreamStat
 		l.apply(nil, image, 0)
 		return nil
 	}
-	l.apply(state, image, m.cfg.MinInsync(s.Config, len(state.Replicas)))
+	l.apply(state, image, m.cfg.MinInsync(s.Config, state.Settled()))
 	return nil
 }
 
