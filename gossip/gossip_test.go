@@ -10,11 +10,9 @@ import (
 	"os"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"cistern/gossip/sitekey"
 )
 
 const patience = 30 * time.Second
@@ -42,115 +40,6 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(code)
-}
-
-// gateway is a running Membership.
-type gateway struct {
-	*Membership
-	t    testing.TB
-	stop func() // ends Run in good order, and waits
-}
-
-func newKey(t testing.TB) sitekey.Key {
-	t.Helper()
-	k, err := sitekey.Generate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
-
-// start starts a gateway on loopback.
-func start(t testing.TB, c Config) *gateway {
-	t.Helper()
-	if c.Bind == "" {
-		c.Bind = "127.0.0.1:0"
-	}
-	if c.Profile == (Profile{}) {
-		c.Profile = Wired()
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	m, err := New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- m.Run(ctx) }()
-	g := &gateway{Membership: m, t: t}
-	g.stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	})
-	t.Cleanup(g.stop)
-	return g
-}
-
-// kill closes the sockets as a dying process does: without a word.
-func (g *gateway) kill() {
-	g.t.Helper()
-	if err := g.transport.Shutdown(); err != nil {
-		g.t.Fatal(err)
-	}
-}
-
-// sees waits until g's view of the named member is as asked for.
-func (g *gateway) sees(name, what string, ok func(Member) bool) Member {
-	g.t.Helper()
-	changed, stop := g.Watch()
-	defer stop()
-	timeout := time.After(patience)
-	for {
-		var x Member
-		for _, m := range g.Members() {
-			if m.Name == name {
-				if x = m; ok(x) {
-					return x
-				}
-			}
-		}
-		select {
-		case <-changed:
-		case <-timeout:
-			g.t.Fatalf("%s never saw %s %s, but %+v", g.config.Name, name, what, x)
-		}
-	}
-}
-
-func (g *gateway) seesState(name string, s State) Member {
-	g.t.Helper()
-	return g.sees(name, s.String(), func(m Member) bool { return m.State == s })
-}
-
-// patient is a profile under which nobody dies within a test, however slow the
-// machine is.
-func patient() Profile {
-	p := Wired()
-	p.SuspicionMult, p.ProbeAttempts = 1000, 20
-	return p
-}
-
-// site starts n gateways named a, b, c ... that know each other.
-func site(t testing.TB, n int, k sitekey.Key, p Profile) []*gateway {
-	t.Helper()
-	var all []*gateway
-	for i := range n {
-		c := Config{Name: string(rune('a' + i)), Key: k, Profile: p, Meta: Meta{Address: fmt.Sprintf("127.0.0.1:%d", i+1), Zone: "north"}}
-		if i > 0 {
-			c.Join = []string{all[0].Addr()}
-		}
-		all = append(all, start(t, c))
-	}
-	for _, g := range all {
-		for _, o := range all {
-			g.seesState(o.config.Name, Alive)
-		}
-	}
-	return all
 }
 
 func TestJoinAndMeta(t *testing.T) {
@@ -379,62 +268,6 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-func TestStreamLimits(t *testing.T) {
-	t.Parallel()
-	a := start(t, Config{Name: "a", Key: newKey(t)})
-	var conns []net.Conn
-	for range 3 * streamsPerHostMax {
-		c, err := net.Dial("tcp", a.Addr())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		conns = append(conns, c)
-	}
-	// The first ones wait for what they have to say; the last ones are shown out.
-	last := conns[len(conns)-1]
-	last.SetDeadline(time.Now().Add(patience))
-	if _, err := last.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Error("any number of streams is taken")
-	}
-	a.transport.mu.Lock()
-	n := len(a.transport.inbound)
-	a.transport.mu.Unlock()
-	if n > streamsPerHostMax {
-		t.Errorf("%d streams of one host", n)
-	}
-}
-
-func TestStreamEndsAtItsLimit(t *testing.T) {
-	t.Parallel()
-	ours, theirs := net.Pipe()
-	defer theirs.Close()
-	told := make(chan bool, 2)
-	s := newStream(ours, func(answered bool) { told <- answered })
-	go func() {
-		for {
-			if _, err := theirs.Write(make([]byte, 100_000)); err != nil {
-				return
-			}
-		}
-	}()
-	total, buf := 0, make([]byte, 64<<10)
-	var err error
-	for err == nil {
-		var n int
-		n, err = s.Read(buf)
-		total += n
-	}
-	if !errors.Is(err, errStreamTooLong) || total != streamBytesMax {
-		t.Errorf("%d bytes, %v", total, err)
-	}
-	s.Close()
-	s.Close()
-	if !<-told || len(told) != 0 {
-		t.Error("the end has to be told once, and that there was an answer")
-	}
-}
-
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	k := newKey(t)
@@ -470,36 +303,5 @@ func TestNewRefuses(t *testing.T) {
 	m.Close()
 	if err := m.Run(context.Background()); err == nil {
 		t.Error("Run after Close")
-	}
-}
-
-// recorder passes on what is logged at Info and above.
-type recorder struct{ found chan string }
-
-func (r *recorder) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
-func (r *recorder) WithAttrs([]slog.Attr) slog.Handler           { return r }
-func (r *recorder) WithGroup(string) slog.Handler                { return r }
-func (r *recorder) Handle(_ context.Context, rec slog.Record) error {
-	line := rec.Level.String() + " " + rec.Message
-	rec.Attrs(func(a slog.Attr) bool { line += " " + a.String(); return true })
-	select {
-	case r.found <- line:
-	default:
-	}
-	return nil
-}
-
-func (r *recorder) await(t testing.TB, part string) {
-	t.Helper()
-	timeout := time.After(patience)
-	for {
-		select {
-		case line := <-r.found:
-			if strings.Contains(line, part) {
-				return
-			}
-		case <-timeout:
-			t.Fatalf("never logged: %s", part)
-		}
 	}
 }
