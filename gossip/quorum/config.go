@@ -66,7 +66,7 @@ type Profile struct {
 	Heartbeat time.Duration // silence of the raft leader after which others stand for election
 	Election  time.Duration // how long a candidate waits for votes
 	Lease     time.Duration // the raft leader steps down when no majority answered for so long
-	Commit    time.Duration // an idle leader tells followers what is committed within twice this
+	Commit    time.Duration // an idle leader repeats what is committed within twice this; see teller
 	RPC       time.Duration // one request between raft libraries, a follower's slow fsync included
 	Rank      time.Duration // head start of one candidate over the next after Suspect
 }
@@ -74,13 +74,13 @@ type Profile struct {
 // Wired is for gateways on a cable.
 func Wired() Profile {
 	return Profile{Heartbeat: 300 * time.Millisecond, Election: 300 * time.Millisecond, Lease: 200 * time.Millisecond,
-		Commit: 25 * time.Millisecond, RPC: 3 * time.Second, Rank: 80 * time.Millisecond}
+		Commit: 500 * time.Millisecond, RPC: 3 * time.Second, Rank: 80 * time.Millisecond}
 }
 
 // Wifi bears the pauses of a radio link.
 func Wifi() Profile {
 	return Profile{Heartbeat: 600 * time.Millisecond, Election: 600 * time.Millisecond, Lease: 400 * time.Millisecond,
-		Commit: 40 * time.Millisecond, RPC: 5 * time.Second, Rank: 150 * time.Millisecond}
+		Commit: 500 * time.Millisecond, RPC: 5 * time.Second, Rank: 150 * time.Millisecond}
 }
 
 // Config says who this gateway is and where its quorum lives.

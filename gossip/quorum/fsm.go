@@ -23,7 +23,8 @@ type machine struct {
 	site    atomic.Pointer[string] // the site's id, durable; known before the log is applied
 	watch   *watchers
 	log     *slog.Logger
-	store   *store // keeps site; nil: it is not kept
+	applied func(*raft.Log) // nil, or told of each change
+	store   *store          // keeps site; nil: it is not kept
 }
 
 func newMachine(s *store, w *watchers, log *slog.Logger) *machine {
@@ -66,6 +67,9 @@ func (m *machine) Apply(l *raft.Log) any {
 	}
 	result.Index = l.Index
 	m.publish(next)
+	if m.applied != nil {
+		m.applied(l)
+	}
 	return result
 }
 

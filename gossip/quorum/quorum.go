@@ -28,6 +28,7 @@ type Quorum struct {
 	raft    *raft.Raft    // read it through running
 	trans   *transport
 	client  *client
+	teller  *teller
 
 	proposals  chan struct{} // a slot for each change under way
 	suspecting atomic.Bool
@@ -52,7 +53,8 @@ func Open(c Config) (*Quorum, error) {
 	if err := errors.Join(q.machine.load(snapshots{s}), q.promise.load(s)); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", c.Dir, err), s.close())
 	}
-	q.client = newClient(&q.c, q.book)
+	q.client, q.teller = newClient(&q.c, q.book), newTeller(q)
+	q.machine.applied = q.teller.committed
 	return q, nil
 }
 
@@ -88,6 +90,7 @@ func (q *Quorum) Run(ctx context.Context) error {
 	serving, stopServing := context.WithCancel(context.Background())
 	q.tasks.spawn(func() { q.follow(serving) })
 	q.tasks.spawn(func() { q.serve(serving) })
+	q.tasks.spawn(func() { q.teller.run(serving) })
 	close(q.started)
 
 	<-ctx.Done()

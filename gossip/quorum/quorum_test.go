@@ -90,6 +90,26 @@ func TestAllRestartFromDisk(t *testing.T) {
 	}
 }
 
+// A follower's image does not wait for raft's next message.
+func TestFollowersLearnAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 3)
+	s.commit = 10 * patience
+	s.start("a", "b", "c")
+	s.formed("a", "b", "c")
+	for i := range 20 {
+		name := fmt.Sprint("s", i)
+		r := s.propose("b", putStream(name))
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		for on, n := range s.nodes {
+			if err := n.q.WaitIndex(ctx, r.Index); err != nil || !s.hasStream(on, name) {
+				t.Errorf("%s: %v", on, err)
+			}
+		}
+		cancel()
+	}
+}
+
 func TestMinorityAgreesOnNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 3)

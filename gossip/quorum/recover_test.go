@@ -69,6 +69,7 @@ func TestRecover(t *testing.T) {
 }
 
 func TestRecoverNothing(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if _, err := Inspect(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("inspect: %v", err)

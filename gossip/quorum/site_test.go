@@ -2,6 +2,7 @@ package quorum
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -21,6 +22,7 @@ import (
 const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
+	flag.Set("test.parallel", "8") // they wait most of the time
 	before := runtime.NumGoroutine()
 	code := m.Run()
 	for end := time.Now().Add(10 * time.Second); code == 0 && runtime.NumGoroutine() > before; runtime.Gosched() {
@@ -40,6 +42,7 @@ type site struct {
 	nodes  map[string]*node
 	expect int
 	policy controller.Policy
+	commit time.Duration // Profile.Commit, 0: as it is
 
 	mu      sync.Mutex
 	members map[string]gossip.Member
@@ -110,7 +113,9 @@ func (s *site) boot(name, addr, dir string) *node {
 	if os.Getenv("QUORUM_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", name)
 	}
-	q, err := Open(Config{Dir: dir, Name: name, Address: addr, Port: n.port, PeerName: fakePeerName, Profile: Wired(), Logger: log})
+	profile := Wired()
+	profile.Commit = max(profile.Commit, s.commit)
+	q, err := Open(Config{Dir: dir, Name: name, Address: addr, Port: n.port, PeerName: fakePeerName, Profile: profile, Logger: log})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -152,7 +157,9 @@ func (n *node) register(ctx context.Context) {
 func (n *node) stop() {
 	n.cancel()
 	<-n.done
-	n.port.kill()
+	if n.port != nil {
+		n.port.kill()
+	}
 }
 
 // crash ends it without a word, as far as the others can see.

@@ -101,7 +101,7 @@ func makeStore(path string) error {
 // file: finding it by a scan happens on a goroutine of bbolt's, where a damaged
 // page would end the process.
 func boltOptions() *bolt.Options {
-	return &bolt.Options{Timeout: 2 * time.Second, FreelistType: bolt.FreelistMapType, PageSize: 4096, InitialMmapSize: 1 << 20}
+	return &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType, PageSize: 4096, InitialMmapSize: 1 << 20}
 }
 
 func (s *store) view(fn func(tx *bolt.Tx) error) error {
