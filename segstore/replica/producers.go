@@ -22,8 +22,9 @@ const (
 // producer it knows the last few batches, so that a truncation can be undone
 // exactly.
 type Producers struct {
-	byID map[int64]*producer
-	end  int64 // all batches below are accounted for
+	byID  map[int64]*producer
+	end   int64 // all batches below are accounted for
+	epoch int32 // of a stored table: the one that the log had before end
 }
 
 // producer is one process of one gateway.
@@ -166,6 +167,27 @@ func (t *Producers) Rollback(to int64) {
 		if p.n == 0 && !p.more {
 			delete(t.byID, id)
 		}
+	}
+}
+
+// upTo returns a copy as it was when the log ended at offset.
+func (t *Producers) upTo(offset int64) *Producers {
+	c := &Producers{byID: make(map[int64]*producer, len(t.byID)), end: t.end}
+	for id, p := range t.byID {
+		one := *p
+		c.byID[id] = &one
+	}
+	c.Rollback(offset)
+	return c
+}
+
+// Align makes a table that was stored one of what the log holds now: after an
+// unclean election that may be something else, and then all is to be observed
+// again.
+func (t *Producers) Align(log Log) {
+	epoch, end := log.EndOffsetForEpoch(t.epoch)
+	if t.end > log.StartOffset() && (epoch != t.epoch || end < t.end) {
+		*t = *NewProducers()
 	}
 }
 

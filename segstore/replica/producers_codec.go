@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // ProducersBytesMax bounds an encoded table. If not all fits, those who
@@ -18,6 +19,7 @@ var errProducers = errors.New("producers: malformed table")
 //
 //	1       version
 //	varint  end
+//	varint  epoch that the log had there + 1
 //	        for each producer, who appended last first:
 //	8         id
 //	1         batches known, +0x80 when there were older ones
@@ -27,6 +29,7 @@ var errProducers = errors.New("producers: malformed table")
 //	varint      records
 func (t *Producers) Encode() []byte {
 	b := binary.AppendUvarint([]byte{producersVersion}, uint64(t.end))
+	b = binary.AppendUvarint(b, uint64(t.epoch+1))
 	for _, id := range t.byRecency() {
 		one := t.byID[id].encode(id, t.end)
 		if len(b)+len(one) > ProducersBytesMax {
@@ -63,6 +66,7 @@ func DecodeProducers(b []byte) (*Producers, error) {
 	d := decoder{b: b[1:]}
 	t := NewProducers()
 	t.end = d.offset(1 << 62)
+	t.epoch = int32(d.offset(math.MaxInt32)) - 1
 	for len(d.b) > 0 && d.err == nil {
 		id, p := d.producer(t.end)
 		if t.byID[id] = p; len(t.byID) > ProducersMax {

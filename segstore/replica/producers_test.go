@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"testing"
 
+	"cistern/gossip/metadata"
 	"cistern/segstore/batch"
 )
 
@@ -183,4 +184,67 @@ func FuzzDecodeProducers(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// What was stored must not outlive the records it was about: a table that was
+// stored, a cut, other records in their place, and a crash.
+func TestStoredProducersAfterACut(t *testing.T) {
+	w := newWorld(t, 0)
+	send := func(n metadata.NodeID, id int64) {
+		if err := w.tryAppend(n, metadata.AcksAll, batch.Producer{ID: id}); err != nil {
+			t.Fatal(err)
+		}
+		w.sync(n)
+	}
+	w.agree(B, everybody, everybody...)
+	w.append(B)
+	w.sync(B)
+	w.follow(B, A, C)
+	send(B, 7) // at B alone
+	stored := w.nodes[B].Producers().Encode()
+	w.agree(A, everybody, everybody...)
+	send(A, 8)
+	w.follow(A, B, C)
+	known, err := DecodeProducers(stored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known.Align(w.nodes[B].log)
+	for _, h := range w.nodes[B].log.batches {
+		known.Observe(&h, h.BaseOffset)
+	}
+	var dup *DuplicateError
+	if err := known.check(header(8, 0, 1)); !errors.As(err, &dup) {
+		t.Errorf("producer 8 has appended: %v", err)
+	}
+	if err := known.check(header(7, 0, 1)); err != nil {
+		t.Errorf("what producer 7 appended was cut off: %v", err)
+	}
+}
+
+// After an unclean election even what was confirmed may be something else.
+func TestStoredProducersOfAnotherLog(t *testing.T) {
+	w := newWorld(t, 0)
+	w.agree(B, []metadata.NodeID{B, A}, everybody...)
+	for id := range int64(3) {
+		if err := w.tryAppend(B, metadata.AcksAll, batch.Producer{ID: id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.sync(B)
+	w.follow(B, A)
+	stored, err := DecodeProducers(w.nodes[B].Producers().Encode())
+	if err != nil || stored.End() != 3 {
+		t.Fatal(stored, err)
+	}
+	w.state.Unclean++
+	w.agree(C, []metadata.NodeID{C}, B, C)
+	for range 5 {
+		w.nodes[C].log.place(oneRecord(1, noProducer), w.state.LeaderEpoch)
+	}
+	w.sync(C)
+	w.follow(C, B)
+	if stored.Align(w.nodes[B].log); stored.End() != 0 || len(stored.byID) != 0 {
+		t.Fatal("the table is of records that were given up")
+	}
 }

@@ -88,6 +88,27 @@ func (p *Partition) Leader() metadata.NodeID {
 // register as unclean.
 func (p *Partition) Missing() int64 { return p.missing }
 
-// Producers is what is known of those who append. It is the partition's own:
-// encode it under the same lock.
-func (p *Partition) Producers() *Producers { return p.producers }
+// Producers is what is to be stored of those who append: a copy, up to the high
+// watermark. What lies above may be cut off, and something else take its place
+// before the next copy is stored; then the log tells.
+func (p *Partition) Producers() *Producers {
+	t := p.producers.upTo(p.hw)
+	t.epoch = p.epochBefore(t.end)
+	return t
+}
+
+// epochBefore returns the epoch of the record before offset, -1 when the log
+// does not hold it.
+func (p *Partition) epochBefore(offset int64) int32 {
+	if offset <= p.log.StartOffset() {
+		return -1
+	}
+	epoch := p.log.LastEpoch()
+	for {
+		older, end := p.log.EndOffsetForEpoch(epoch - 1)
+		if end < offset {
+			return epoch
+		}
+		epoch = older
+	}
+}
