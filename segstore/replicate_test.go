@@ -426,3 +426,70 @@ func TestReadersBesideTruncation(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestCutOutlivesItsFrame: the segment with the truncation may go before an
+// older one that holds what was cut off, pinned there by another partition.
+func TestCutOutlivesItsFrame(t *testing.T) {
+	meta, p := newMemMeta(), vfs.NewPowerCut()
+	s := openStore(t, crashConfig(p, meta))
+	if err := s.PutStream(testStream("a", 3)); err != nil {
+		t.Fatal(err)
+	}
+	log := func(i int32) *Log { return s.Log(metadata.PartitionID{Stream: "a", Partition: i}) }
+	add := func(i int32, n int, word string) {
+		t.Helper()
+		for range n {
+			if err := put(s, log(i), t, fmt.Sprintf("%s%9000d", word, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	add(0, 8, "old")
+	add(1, 1, "pin")
+	pinned := s.lanes[1].header.ID
+	add(0, 1, "old")
+	add(2, 5, "filler")
+	if _, err := s.Commit(Entry{Log: log(0), Truncate: true, Offset: 2}); err != nil {
+		t.Fatal(err)
+	}
+	cut := s.lanes[1].header.ID
+	add(2, 9, "filler")
+	add(0, 9, "new")
+	log(2).SetDrained(14)
+	for s.freeFirst(1, drainedBelow) {
+	}
+	if s.segment(cut) != nil || s.segment(pinned) == nil || cut == pinned {
+		t.Fatal("the segments did not go in the order this test is about")
+	}
+	add(2, 6, "filler") // the next snapshot says that they went
+	for range 2 {
+		if got := readValues(t, log(0), 0); len(got) != 11 || got[1][:3] != "old" || got[2][:3] != "new" {
+			t.Fatalf("%d records, the third is %.5q…", len(got), got[2])
+		}
+		s.Close()
+		s = openStore(t, crashConfig(p, meta))
+	}
+	s.Close()
+}
+
+// TestEpochsAreWitnessed: what batches in the journal say of epochs counts more
+// than what was noted of them.
+func TestEpochsAreWitnessed(t *testing.T) {
+	for _, c := range []struct {
+		noted epochCache
+		epoch int32
+		at    int64
+		want  string
+	}{
+		{epochCache{{3, 0}}, 3, 7, "[{3 0}]"},
+		{epochCache{{3, 0}, {5, 10}}, 5, 12, "[{3 0} {5 10}]"},
+		{epochCache{{3, 0}, {5, 10}}, 4, 10, "[{3 0} {4 10}]"}, // noted for a commit that failed, another was there
+		{epochCache{{3, 0}}, 5, 10, "[{3 0} {5 10}]"},          // removed for a commit that never came
+		{epochCache{{3, 0}, {4, 2}, {5, 4}}, 4, 4, "[{3 0} {4 2}]"},
+	} {
+		got := append(epochCache(nil), c.noted...)
+		if got.witness(c.epoch, c.at); fmt.Sprint(got) != c.want {
+			t.Errorf("%v, and epoch %d at %d: %v, want %s", c.noted, c.epoch, c.at, got, c.want)
+		}
+	}
+}
