@@ -66,7 +66,7 @@ func (l *local) replay(kept []byte) error {
 			return fmt.Errorf("state %s: %w", factsKey(l.id), err)
 		}
 	}
-	known.Rollback(l.log.EndOffset())
+	known.Align(l.log)
 	var buf []byte
 	for at := max(known.End(), l.log.StartOffset()); at < l.log.EndOffset(); {
 		var err error
