@@ -26,8 +26,8 @@ func hostile(served *int) *Server {
 		*served++
 		respond(nil)
 	}
-	s.Handle(Route{Key: kmsg.Produce, Versions: Span{0, 13}, BytesMax: 1 << 20, Check: CheckProduce(100), Serve: count})
-	s.Handle(Route{Key: kmsg.Fetch, Versions: Span{0, 18}, Check: CheckFetch(100), Serve: count})
+	s.Handle(Route{New: kmsg.Produce.Request, Versions: Span{0, 13}, BytesMax: 1 << 20, Check: CheckProduce(100), Serve: count})
+	s.Handle(Route{New: kmsg.Fetch.Request, Versions: Span{0, 18}, Check: CheckFetch(100), Serve: count})
 	return s
 }
 

@@ -50,7 +50,9 @@ type Handler func(ctx context.Context, conn *ServerConn, req kmsg.Request, respo
 
 // Route is one kind of request that a server knows.
 type Route struct {
-	Key      kmsg.Key
+	// New returns an empty request. It is a function and not a key, since
+	// making requests by key would link every message there is.
+	New      func() kmsg.Request
 	Versions Span
 	BytesMax int // of one request; 0: RequestBytesMax
 
@@ -88,15 +90,16 @@ func (c ServerConfig) withDefaults() ServerConfig {
 // Handle adds a route; all of them before Serve. It panics on a route that can
 // never work, which is a mistake in the program.
 func (s *Server) Handle(r Route) {
-	req := r.Key.Request()
-	switch {
-	case req == nil || r.Serve == nil:
-		panic(fmt.Sprintf("kafka: route for request %d without a codec or a handler", r.Key))
-	case r.Versions.Min < 0 || r.Versions.Min > r.Versions.Max || r.Versions.Max > req.MaxVersion():
-		panic(fmt.Sprintf("kafka: route for %s with versions %d to %d", r.Key.Name(), r.Versions.Min, r.Versions.Max))
+	if r.New == nil || r.Serve == nil {
+		panic("kafka: route without a request or a handler")
+	}
+	req := r.New()
+	key := kmsg.Key(req.Key())
+	if r.Versions.Min < 0 || r.Versions.Min > r.Versions.Max || r.Versions.Max > req.MaxVersion() {
+		panic(fmt.Sprintf("kafka: route for %s with versions %d to %d", key.Name(), r.Versions.Min, r.Versions.Max))
 	}
 	r.BytesMax = cmp.Or(r.BytesMax, RequestBytesMax)
-	s.routes[r.Key] = r
+	s.routes[key] = r
 }
 
 // Serve answers on the connections of ln until ctx ends or ln fails. It closes
@@ -157,8 +160,8 @@ func (s *Server) apiVersions(version int16) *kmsg.ApiVersionsResponse {
 		resp.ApiKeys = append(resp.ApiKeys, k)
 	}
 	offer(kmsg.ApiVersions, apiVersions)
-	for _, r := range s.routes {
-		offer(r.Key, r.Versions)
+	for key, r := range s.routes {
+		offer(key, r.Versions)
 	}
 	slices.SortFunc(resp.ApiKeys, func(a, b kmsg.ApiVersionsResponseApiKey) int { return cmp.Compare(a.ApiKey, b.ApiKey) })
 	return resp

@@ -72,7 +72,7 @@ func open(t testing.TB, ln *pipes, key kmsg.Key) *Conn {
 }
 
 func route(key kmsg.Key, serve Handler) Route {
-	return Route{Key: key, Versions: fetchAndProduce[key], Serve: serve}
+	return Route{New: key.Request, Versions: fetchAndProduce[key], Serve: serve}
 }
 
 // TestServerKeepsOrder: handlers answer backwards, answers leave forwards.
@@ -312,7 +312,7 @@ func (f *failing) Addr() net.Addr { return &net.UnixAddr{Name: "failing"} }
 func TestOpenVersions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewServer(ServerConfig{Logger: quiet})
-		s.Handle(Route{Key: kmsg.Fetch, Versions: Span{4, 11}, Serve: func(context.Context, *ServerConn, kmsg.Request, func(kmsg.Response)) {}})
+		s.Handle(Route{New: kmsg.Fetch.Request, Versions: Span{4, 11}, Serve: func(context.Context, *ServerConn, kmsg.Request, func(kmsg.Response)) {}})
 		ln := serve(t, s)
 		_, err := Open(context.Background(), ln.dial(), 7, "server", Config{}, map[kmsg.Key]Span{kmsg.Fetch: {12, 12}})
 		if !errors.Is(err, ErrVersions) {

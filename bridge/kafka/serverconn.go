@@ -154,7 +154,7 @@ func (s *Server) route(r request, size int64) (Route, error) {
 	route, ok := s.routes[r.key]
 	switch {
 	case r.key == kmsg.ApiVersions:
-		route = Route{Key: r.key, Versions: Span{0, 1<<15 - 1}, BytesMax: apiVersionsBytesMax}
+		route = Route{Versions: Span{0, 1<<15 - 1}, BytesMax: apiVersionsBytesMax}
 	case !ok:
 		return Route{}, fmt.Errorf("%w: request %d is not served here", ErrProtocol, r.key)
 	}
@@ -176,7 +176,7 @@ func (c *ServerConn) serve(route Route, r request, body []byte) error {
 		c.answers.answer(r.number, resp.Version, resp)
 		return nil
 	}
-	req := route.Key.Request()
+	req := route.New()
 	req.SetVersion(r.version)
 	w := walk{b: body, flexible: req.IsFlexible()}
 	client := w.header()

@@ -38,14 +38,14 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		Logger:          s.Logger,
 	})
 	k.Handle(kafka.Route{
-		Key:      kmsg.Produce,
+		New:      func() kmsg.Request { return kmsg.NewPtrProduceRequest() },
 		Versions: speaks[kmsg.Produce],
 		BytesMax: produceFrameMax,
 		Check:    checkProduce,
 		Serve:    s.produce,
 	})
 	k.Handle(kafka.Route{
-		Key:      kmsg.Fetch,
+		New:      func() kmsg.Request { return kmsg.NewPtrFetchRequest() },
 		Versions: speaks[kmsg.Fetch],
 		BytesMax: fetchFrameMax,
 		Check:    checkFetch,
