@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"cistern/segstore/batch"
 	"cistern/segstore/replica"
 )
 
@@ -42,7 +41,7 @@ func (q *Queue) Answered(now time.Time, a *Attempt, offset int64, err error) *Ef
 // taken notes that the leader has it. It has what came before from the same
 // producer as well, since it takes no batch out of order.
 func (q *Queue) taken(it *Item, offset int64) {
-	for _, list := range [][]*Item{q.parking, q.window} {
+	for _, list := range [][]*Item{q.parking, q.window, q.fresh} {
 		i := slices.Index(list, it)
 		if i < 0 || it.done {
 			continue
@@ -53,7 +52,8 @@ func (q *Queue) taken(it *Item, offset int64) {
 			}
 		}
 		it.done, it.Offset = true, offset
-		q.expect, q.renew = it.after(), false
+		q.identity.take(it)
+		q.renew = false
 		return
 	}
 	if it.parked {
@@ -69,10 +69,10 @@ func (q *Queue) takenAside(it *Item, offset int64) {
 	case len(q.window) > 0 && q.window[0].flash && q.window[0].base == it.base:
 		if w := q.window[0]; !w.done {
 			w.done, w.Offset = true, offset
-			q.expect = it.after()
+			q.identity.take(it)
 		}
 	case len(q.window) == 0 && it.base == q.pos:
-		q.expect = it.after()
+		q.identity.take(it)
 		q.counts.HandedOver++
 		q.advance(it.next, offset)
 	}
@@ -177,18 +177,11 @@ func (q *Queue) numbered() (all []*Item) {
 // of it is there; but where a request may still be under way its number must
 // not go to another, and a new producer has to take over.
 func (q *Queue) closeGap() {
-	all := q.numbered()
-	id := q.identity.next.ID
-	if len(all) > 0 {
-		id = all[0].producer.ID
-	}
-	start := batch.Producer{ID: id} // the leader has nothing of this producer,
-	if q.expect.ID == id {
-		start = q.expect // or all up to here
-	}
+	all, start := q.numbered(), q.identity.taken
+	moot := func(it *Item) bool { return it.doubt || it.producer.ID != start.ID }
 	switch {
 	case len(all) > 0 && all[0].producer == start:
-	case slices.ContainsFunc(all, func(it *Item) bool { return it.doubt }):
+	case slices.ContainsFunc(all, moot):
 		q.renumber(all)
 	default:
 		q.identity.next = start

@@ -43,7 +43,7 @@ type Attempt struct {
 	replica.Append
 	Item       *Item
 	generation int
-	first      bool // all before it had been answered when it was sent
+	first      bool // nothing before it was unanswered or under way when it was sent
 }
 
 // identify writes p into the batch's header. Its CRC is corrected, not
@@ -71,10 +71,21 @@ func (it *Item) after() batch.Producer {
 // out gives way to a new one.
 type identity struct {
 	next  batch.Producer
+	taken batch.Producer // what follows the last batch of this producer that the leader took
 	newID func() int64
 }
 
-func (n *identity) renew() { n.next = batch.Producer{ID: n.newID()} }
+func (n *identity) renew() {
+	n.next = batch.Producer{ID: n.newID()}
+	n.taken = n.next
+}
+
+// take notes that the leader has a batch.
+func (n *identity) take(it *Item) {
+	if p := it.after(); p.ID == n.taken.ID && p.Sequence > n.taken.Sequence {
+		n.taken = p
+	}
+}
 
 func (n *identity) assign(it *Item) error {
 	if n.next.ID == 0 || n.next.Sequence > SequenceMax-it.Records {

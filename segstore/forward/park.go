@@ -113,14 +113,21 @@ func (q *Queue) refuse(now time.Time) {
 	}
 	due := func(it *Item) bool { return !it.flash && !now.Before(it.since.Add(q.policy.RefuseAfter)) }
 	for len(q.window) > 0 && due(q.window[0]) {
-		q.answer(q.window[0], -1, q.parkErr)
-		q.window = pop(q.window)
+		q.window = q.refuseFirst(q.window)
 	}
 	if len(q.window) > 0 && !q.window[0].flash {
 		return
 	}
 	for len(q.fresh) > 0 && due(q.fresh[0]) {
-		q.answer(q.fresh[0], -1, q.parkErr)
-		q.fresh = pop(q.fresh)
+		q.fresh = q.refuseFirst(q.fresh)
 	}
+}
+
+func (q *Queue) refuseFirst(list []*Item) []*Item {
+	it := list[0]
+	if !it.done {
+		it.Offset, it.Err = -1, q.parkErr
+	}
+	q.answer(it, it.Offset, it.Err)
+	return pop(list)
 }

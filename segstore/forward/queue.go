@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"cistern/gossip/metadata"
-	"cistern/segstore/batch"
 )
 
 // Queue brings the batches of one partition to its leader, once and in order,
@@ -35,11 +34,10 @@ type Queue struct {
 	cause   error
 	retryAt time.Time
 	backoff time.Duration
-	again   bool           // wait for backoff once out is 0
-	probing bool           // the last attempt failed: one batch at a time
-	gap     bool           // the leader refused a batch for good: close up what follows
-	renew   bool           // the leader does not know the producer
-	expect  batch.Producer // what follows the last batch that the leader took
+	again   bool // wait for backoff once out is 0
+	probing bool // the last attempt failed: one batch at a time
+	gap     bool // the leader refused a batch for good: close up what follows
+	renew   bool // the leader does not know the producer
 
 	pos, end  int64 // of the parked log: next to hand over, and where it ends
 	remap     Remap
@@ -190,10 +188,12 @@ func (q *Queue) fill(now time.Time) {
 	for q.direct() && len(q.fresh) > 0 && len(q.window) < InFlightMax {
 		it := q.fresh[0]
 		q.fresh = pop(q.fresh)
-		if !q.number(it) {
-			continue
+		switch {
+		case it.done && len(q.window) == 0: // by an attempt from before it could not be parked
+			q.answer(it, it.Offset, it.Err)
+		case q.number(it):
+			q.window = append(q.window, it)
 		}
-		q.window = append(q.window, it)
 	}
 }
 
@@ -226,7 +226,7 @@ func (q *Queue) send() {
 		if it.sent != 0 {
 			q.counts.Resent++
 		}
-		a := &Attempt{Item: it, generation: q.generation, first: i == 0}
+		a := &Attempt{Item: it, generation: q.generation, first: i == 0 && q.out == 0 && q.stale == 0}
 		a.Partition, a.Batch, a.Acks = q.partition, it.Data, it.Acks
 		it.sent = q.generation
 		it.attempts++

@@ -28,6 +28,9 @@ func (q *Queue) readOn() {
 func (q *Queue) ReadBack(now time.Time, run []byte, err error) *Effects {
 	q.begin()
 	q.reading = false
+	if q.pos == q.end || len(q.window) > 0 { // settled meanwhile
+		return q.step(now)
+	}
 	if err == nil {
 		err = q.takeRun(run)
 	}
