@@ -41,7 +41,7 @@ stderr '^hint: it has gateway-1; name this gateway.s configuration with --config
 cistern site recover --config c.toml --dry-run
 stdout '^gateway-1 knows the site plant-7 \(id [0-9a-f]{16}\) up to log entry \d+ of term \d+\.$'
 stdout '^Voters were gateway-1; gateway-1 alone will be'
-stdout '^1 of 3 partitions were in sync here and go on\.$'
+stdout '^In sync here, and going on: 1 of 3 partitions\.$'
 stdout '^    [abc]/0  gateway-2$'
 stdout '^    [abc]/0  gateway-3$'
 ! stdout '^    [abc]/0  gateway-1$'

@@ -21,7 +21,8 @@ A key that is there is never overwritten.
 `
 
 const siteInitNext = `%[1]s is the key of a new site (fingerprint %[2]s). Whoever has it can join the
-site and read its records. Copy it to every gateway, for example:
+site and read its records. It has to belong to the user that the agent runs as. Copy
+it to every gateway, for example:
 
     scp %[1]s root@gateway-2:%[3]s
 

@@ -97,13 +97,20 @@ func waitDrained(called context.Context, agent *status.Client, name string) erro
 		select {
 		case <-ctx.Done():
 			if called.Err() != nil {
-				return hinted(fmt.Errorf("%s still leads %d partitions", name, leads), "the order stands; --undo takes it back")
+				return hinted(fmt.Errorf("%s still leads %s", name, plural(leads, "partition")), "the order stands; --undo takes it back")
 			}
-			return hinted(fmt.Errorf("%s still leads %d partitions, of which nobody else is in sync", name, leads),
+			return hinted(fmt.Errorf("%s still leads %s that nobody else is in sync with", name, plural(leads, "partition")),
 				"they move as soon as another copy is; `cistern partitions` shows them")
 		case <-tick.C:
 		}
 	}
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
 }
 
 func newSiteRemove() *cobra.Command {

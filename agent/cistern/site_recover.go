@@ -157,7 +157,7 @@ func (s *stopped) plan(r *quorum.Report, self quorum.Server) string {
 	for _, st := range r.Image.Streams {
 		total += len(st.Partitions)
 	}
-	fmt.Fprintf(&b, "\n%d of %d partitions were in sync here and go on.\n", total-len(lost), total)
+	fmt.Fprintf(&b, "\nIn sync here, and going on: %d of %s.\n", total-len(lost), plural(total, "partition"))
 	if len(lost) > 0 {
 		b.WriteString("These were not, and wait for one of the gateways behind them:\n\n")
 		var t table
