@@ -64,6 +64,7 @@ func (a *Agent) openSite() error {
 	if s.port, err = port.Listen(c.Listen, key, a.config.Gateway.Name); err != nil {
 		return err
 	}
+	s.port.Logger = a.log
 	host, err := c.AdvertiseHost()
 	if err != nil {
 		return err

@@ -28,8 +28,11 @@ func (s *site) run(ctx context.Context) error {
 	defer func() { <-done }()
 	tick := time.NewTicker(siteInterval)
 	defer tick.Stop()
+	before := s.quorum.Image()
 	for {
 		image := s.quorum.Image()
+		s.dropFenced(before, image)
+		before = image
 		if err := s.replicas.Apply(image); err != nil {
 			s.a.log.Error("site: a partition is not kept here", "error", err)
 		}
@@ -45,6 +48,16 @@ func (s *site) run(ctx context.Context) error {
 			return nil
 		case <-changed:
 		case <-tick.C:
+		}
+	}
+}
+
+// dropFenced answers what waits for gateways that were taken out of the site's
+// work just now: nobody should wait for a time-out.
+func (s *site) dropFenced(before, image *metadata.Image) {
+	for id, was := range before.Members {
+		if m, ok := image.Members[id]; !was.Fenced && (!ok || m.Fenced) || ok && m.Incarnation != was.Incarnation {
+			s.peers.Drop(id)
 		}
 	}
 }

@@ -36,7 +36,9 @@ func loadFacts(s *segstore.State, id metadata.PartitionID) (facts, error) {
 	return facts{HighWatermark: int64(binary.BigEndian.Uint64(b[1:])), producers: b[factsHeader:]}, nil
 }
 
-func (f facts) put(s *segstore.State, id metadata.PartitionID) {
+func (f facts) put(s *segstore.State, id metadata.PartitionID) { s.Put(factsKey(id), f.encode()) }
+
+func (f facts) encode() []byte {
 	b := binary.BigEndian.AppendUint64([]byte{factsVersion}, uint64(f.HighWatermark))
-	s.Put(factsKey(id), append(b, f.producers...))
+	return append(b, f.producers...)
 }

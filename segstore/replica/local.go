@@ -60,7 +60,7 @@ func newLocal(m *Manager, id metadata.PartitionID, log *segstore.Log) (*local, e
 // and every batch after it.
 func (l *local) replay(kept []byte) error {
 	known := NewProducers()
-	if kept != nil {
+	if len(kept) > 0 {
 		var err error
 		if known, err = DecodeProducers(kept); err != nil {
 			return fmt.Errorf("state %s: %w", factsKey(l.id), err)

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -198,7 +199,7 @@ func (m *Manager) applyPartition(id metadata.PartitionID, s *metadata.StreamStat
 		return nil
 	case l == nil:
 		var err error
-		if l, err = m.addLocal(id, s.Config); err != nil {
+		if l, err = m.addLocal(id, s); err != nil {
 			return fmt.Errorf("partition %s can't be kept here: %w", id, err)
 		}
 	case !kept:
@@ -210,11 +211,14 @@ func (m *Manager) applyPartition(id metadata.PartitionID, s *metadata.StreamStat
 }
 
 // addLocal opens this gateway's copy of a partition.
-func (m *Manager) addLocal(id metadata.PartitionID, c metadata.StreamConfig) (*local, error) {
-	if known, ok := m.cfg.Store.Stream(id.Stream); !ok || known != c {
-		if err := m.cfg.Store.PutStream(c); err != nil {
+func (m *Manager) addLocal(id metadata.PartitionID, s *metadata.StreamState) (*local, error) {
+	if known, ok := m.cfg.Store.Stream(id.Stream); !ok || known != s.Config {
+		if err := m.cfg.Store.PutStream(s.Config); err != nil {
 			return nil, err
 		}
+	}
+	if err := m.sameStream(id, s.ID); err != nil {
+		return nil, err
 	}
 	l, err := newLocal(m, id, m.cfg.Store.Log(id))
 	if err != nil {
@@ -224,6 +228,26 @@ func (m *Manager) addLocal(id metadata.PartitionID, c metadata.StreamConfig) (*l
 	m.locals[id] = l
 	m.mu.Unlock()
 	return l, nil
+}
+
+// sameStream empties a log that belongs to a stream of the same name which was
+// deleted: the new one's epochs and offsets begin anew.
+func (m *Manager) sameStream(id metadata.PartitionID, stream uint64) error {
+	state, key := m.cfg.Store.State(), "stream/"+id.String()
+	kept := state.Get(key)
+	if len(kept) == 8 && binary.BigEndian.Uint64(kept) == stream {
+		return nil
+	}
+	if log := m.cfg.Store.Log(id); len(kept) == 8 && log.EndOffset() > 0 {
+		m.log.Warn("stream was deleted and made again: its old records here are given up", "partition", id, "records", log.EndOffset()-log.StartOffset())
+		if _, err := m.cfg.Store.Commit(segstore.Entry{Log: log, Restart: true}); err != nil {
+			return err
+		}
+		if err := state.PutSync(factsKey(id), facts{}.encode()); err != nil {
+			return err
+		}
+	}
+	return state.PutSync(key, binary.BigEndian.AppendUint64(nil, stream))
 }
 
 // followLeaders makes one fetcher for each gateway that leads something we
