@@ -43,6 +43,7 @@ type site struct {
 	expect int
 	policy controller.Policy
 	commit time.Duration // Profile.Commit, 0: as it is
+	rank   time.Duration // Profile.Rank, 0: as it is
 
 	mu      sync.Mutex
 	members map[string]gossip.Member
@@ -114,7 +115,7 @@ func (s *site) boot(name, addr, dir string) *node {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", name)
 	}
 	profile := Wired()
-	profile.Commit = max(profile.Commit, s.commit)
+	profile.Commit, profile.Rank = max(profile.Commit, s.commit), max(profile.Rank, s.rank)
 	q, err := Open(Config{Dir: dir, Name: name, Address: addr, Port: n.port, PeerName: fakePeerName, Profile: profile, Logger: log})
 	if err != nil {
 		s.t.Fatal(err)

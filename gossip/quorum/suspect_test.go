@@ -20,6 +20,7 @@ func (s *site) patient() {
 func TestSuspectFindsASuccessor(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 5)
+	s.rank = time.Second // a split vote would last
 	s.start(names(5)...)
 	s.formed(names(5)...)
 	old := s.leader()
@@ -51,6 +52,7 @@ func TestSuspectFindsASuccessor(t *testing.T) {
 func TestSuspectWhenTheFirstInLineIsGone(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 5)
+	s.rank = time.Second // a split vote would last
 	s.start(names(5)...)
 	s.formed(names(5)...)
 	old := s.leader()
