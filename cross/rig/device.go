@@ -10,11 +10,11 @@ import (
 )
 
 // Device publishes over MQTT with QoS 1 through paho, as a device in a plant
-// would, and enters into the ledger what was confirmed. When the gateway is
-// gone it calls again until it is back.
+// would, and enters into the ledger what was confirmed. When its gateway is gone
+// it calls the next one that it knows, in turn, until one answers.
 type Device struct {
 	ClientID string
-	Broker   string // host:port
+	Brokers  []string // host:port each, the first one first
 	Ledger   *Ledger
 
 	// Message makes the next message; seq is its number within topic, given by
@@ -22,6 +22,8 @@ type Device struct {
 	Message  func(number func(topic string) int64) (topic string, seq int64, payload []byte)
 	Interval time.Duration // between two messages; 0 is as fast as the window allows
 	Window   int           // messages without confirmation; 0 is windowDefault
+
+	patience patience
 }
 
 const (
@@ -33,13 +35,14 @@ const (
 
 // Run publishes until ctx ends, then waits for what is still to be confirmed.
 func (d *Device) Run(ctx context.Context) error {
-	for ctx.Err() == nil {
+	d.patience.begin()
+	for call := 0; ctx.Err() == nil; call++ {
 		lost := make(chan struct{})
-		client, err := d.connect(lost)
+		client, err := d.connect(d.Brokers[call%len(d.Brokers)], lost)
 		if err != nil {
 			select {
 			case <-ctx.Done():
-			case <-time.After(redialDelay): // the gateway is down; call again
+			case <-time.After(redialDelay): // the gateway is down
 			}
 			continue
 		}
@@ -55,9 +58,9 @@ func (d *Device) Run(ctx context.Context) error {
 // connect makes a new client for every connection. paho would reconnect and
 // resend by itself, but then a message the gateway had stored without having
 // been able to confirm it would be sent again under the same number.
-func (d *Device) connect(lost chan struct{}) (mqtt.Client, error) {
+func (d *Device) connect(broker string, lost chan struct{}) (mqtt.Client, error) {
 	o := mqtt.NewClientOptions().
-		AddBroker("tcp://" + d.Broker).
+		AddBroker("tcp://" + broker).
 		SetClientID(d.ClientID).
 		SetCleanSession(true).
 		SetAutoReconnect(false).
@@ -70,6 +73,15 @@ func (d *Device) connect(lost chan struct{}) (mqtt.Client, error) {
 	t.Wait()
 	return client, t.Error()
 }
+
+// Forget begins a new measurement of Waited. What the device waits for just now
+// counts in full.
+func (d *Device) Forget() { d.patience.forget() }
+
+// Waited is the longest time that passed between two confirmations, or since the
+// last one. It includes calling again where that was needed. Confirmations count
+// in the order of the messages: one that is late holds up those behind it.
+func (d *Device) Waited() time.Duration { return d.patience.longest() }
 
 type sent struct {
 	topic string
@@ -130,6 +142,7 @@ func (d *Device) settle(flying <-chan sent, lost <-chan struct{}) error {
 		}
 		if confirmed(s.token) {
 			d.Ledger.Confirmed(s.topic, s.seq)
+			d.patience.rewarded()
 		} else {
 			d.Ledger.Abandoned()
 		}

@@ -28,7 +28,7 @@ func TestDeviceOutlivesItsBroker(t *testing.T) {
 	}
 	broker, ledger := start(), NewLedger()
 	d := &Device{
-		ClientID: "d", Broker: address, Ledger: ledger, Interval: time.Millisecond,
+		ClientID: "d", Brokers: []string{address}, Ledger: ledger, Interval: time.Millisecond,
 		Message: func(number func(string) int64) (string, int64, []byte) {
 			seq := number("t")
 			return "t", seq, fmt.Appendf(nil, `{"seq":%d}`, seq)

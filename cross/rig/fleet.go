@@ -26,7 +26,7 @@ func StartFleet(ctx context.Context, broker string, l *Ledger, n int, interval t
 	for i := range n {
 		d := &Device{
 			ClientID: fmt.Sprintf("device-%d", i),
-			Broker:   broker,
+			Brokers:  []string{broker},
 			Ledger:   l,
 			Interval: interval,
 			Message:  numbered(i),
