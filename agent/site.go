@@ -36,6 +36,8 @@ type site struct {
 	cursors  *cursors
 	hint     *metadata.Image // what the site had agreed on when this gateway stopped, as far as it knew
 
+	lost []metadata.PartitionID // confirmed records that flash lost, not told yet; the registrar's
+
 	mu         sync.Mutex
 	registered registration                 // what the site knows of this process; zero: nothing yet
 	probing    map[metadata.NodeID]struct{} // one probe of a gateway at a time
@@ -59,7 +61,7 @@ func (a *Agent) openSite() error {
 	if err != nil {
 		return err
 	}
-	s := &site{a: a, probing: map[metadata.NodeID]struct{}{}}
+	s := &site{a: a, probing: map[metadata.NodeID]struct{}{}, lost: replica.Unclean(a.store)}
 	a.site = s
 	if s.port, err = port.Listen(c.Listen, key, a.config.Gateway.Name); err != nil {
 		return err

@@ -130,7 +130,7 @@ func (s *site) register(ctx context.Context) error {
 		return nil
 	}
 	r := metadata.Register{Name: c.Gateway.Name, Address: s.address, Zone: c.Site.Zone, Weight: int32(c.Site.Weight), Version: s.a.version,
-		StoreID: want.store, StoreIncarnation: want.incarnation, Unclean: len(s.a.store.Unclean()) > 0}
+		StoreID: want.store, StoreIncarnation: want.incarnation, Unclean: len(s.lost) > 0}
 	for _, src := range c.MQTT.Sources {
 		r.Sources = append(r.Sources, src.URL)
 	}
@@ -138,12 +138,26 @@ func (s *site) register(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("register: %w", err)
 	}
+	if err := s.forgetLost(); err != nil {
+		return err
+	}
 	want.node, want.given = result.Node, result.Incarnation
 	s.mu.Lock()
 	s.registered = want
 	s.mu.Unlock()
 	s.a.log.Info("registered with the site", "node", want.node, "incarnation", want.given)
 	return s.replicas.Registered(want.node, want.given)
+}
+
+// forgetLost is called when the site knows what flash lost here: all of it comes
+// back from the others.
+func (s *site) forgetLost() error {
+	if len(s.lost) == 0 {
+		return nil
+	}
+	s.a.log.Warn("flash lost what was confirmed; this gateway's copies are filled again from the others", "partitions", s.lost)
+	s.lost = nil
+	return s.a.store.ForgetUnclean()
 }
 
 // newStreams are those of our file that the site does not have. They are made

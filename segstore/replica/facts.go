@@ -3,6 +3,7 @@ package replica
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"cistern/gossip/metadata"
@@ -41,4 +42,18 @@ func (f facts) put(s *segstore.State, id metadata.PartitionID) { s.Put(factsKey(
 func (f facts) encode() []byte {
 	b := binary.BigEndian.AppendUint64([]byte{factsVersion}, uint64(f.HighWatermark))
 	return append(b, f.producers...)
+}
+
+// Unclean returns the partitions of which flash has lost what was confirmed:
+// found damaged, or ending below a high watermark that was kept. A gateway that
+// has any must say so when it registers.
+func Unclean(s *segstore.Store) []metadata.PartitionID {
+	lost := s.Unclean()
+	for _, log := range s.Logs() {
+		f, err := loadFacts(s.State(), log.Partition())
+		if err == nil && f.HighWatermark > log.EndOffset() && !slices.Contains(lost, log.Partition()) {
+			lost = append(lost, log.Partition())
+		}
+	}
+	return lost
 }

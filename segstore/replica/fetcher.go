@@ -259,7 +259,7 @@ func (l *local) copied(c copying, entries []segstore.Entry) (failure error) {
 	case failure != nil:
 		e = l.p.Failed()
 	case c.step.Truncate:
-		e = l.p.Truncated(c.step.Offset)
+		e = l.p.Truncated(l.log.EndOffset()) // which may lie below, at a batch's beginning
 	case c.step.Restart:
 		e = l.p.Restarted(c.step.Offset)
 	case len(entries) > 0:

@@ -137,7 +137,7 @@ func (l *local) appended(a *Append, e *segstore.Entry) {
 	switch {
 	case errors.As(e.Err, &dup):
 		l.wait(a, dup.Base, dup.End)
-	case errors.Is(e.Err, segstore.ErrLatched):
+	case errors.Is(e.Err, segstore.ErrLatched), errors.Is(e.Err, segstore.ErrEpochSpent):
 		l.failed()
 		a.fail(refusal(e.Err))
 	case e.Err != nil:

@@ -107,7 +107,7 @@ func refusal(err error) error {
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case errors.Is(err, batch.ErrMalformed), errors.Is(err, batch.ErrTruncated):
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	case errors.Is(err, segstore.ErrLatched), errors.Is(err, segstore.ErrClosed):
+	case errors.Is(err, segstore.ErrLatched), errors.Is(err, segstore.ErrClosed), errors.Is(err, segstore.ErrEpochSpent):
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
 	return err
