@@ -135,10 +135,42 @@ func FuzzFrames(f *testing.F) {
 			m := testMachine()
 			m.Apply(&raft.Log{Index: 1, Data: b})
 			m.Restore(io.NopCloser(bytes.NewReader(b)))
+			checkConfiguration(b)
 			decodeEntry(1, b, new(raft.Log))
 			decodeSnapshotRecord([]byte("k"), b)
 			decodeEntry(1, seal(logKey(1), b), new(raft.Log))
 			decodeSnapshotRecord([]byte("k"), seal([]byte("k"), b))
 		}
 	})
+}
+
+// What raft would panic on does not reach it.
+func TestGate(t *testing.T) {
+	voted := ""
+	g := &transport{mayVote: func(c string) bool { voted = c; return c == "friend" }}
+	good := raft.EncodeConfiguration(configurationOf([]Server{{"a", "a:1", true}}))
+	for _, c := range []struct {
+		what    string
+		command any
+		refused bool
+	}{
+		{"a vote", &raft.RequestVoteRequest{RPCHeader: raft.RPCHeader{ID: []byte("friend")}}, false},
+		{"a vote for a stranger", &raft.RequestVoteRequest{RPCHeader: raft.RPCHeader{ID: []byte("x")}}, true},
+		{"a pre-vote for a stranger", &raft.RequestPreVoteRequest{RPCHeader: raft.RPCHeader{ID: []byte("x")}}, true},
+		{"a change", &raft.AppendEntriesRequest{Entries: []*raft.Log{{Type: raft.LogCommand}}}, false},
+		{"a configuration", &raft.AppendEntriesRequest{Entries: []*raft.Log{{Type: raft.LogConfiguration, Data: good}}}, false},
+		{"a broken configuration", &raft.AppendEntriesRequest{Entries: []*raft.Log{{Type: raft.LogConfiguration, Data: []byte{0xc1}}}}, true},
+		{"an unknown type", &raft.AppendEntriesRequest{Entries: []*raft.Log{{Type: 99}}}, true},
+		{"a snapshot", &raft.InstallSnapshotRequest{Configuration: good}, false},
+		{"a broken snapshot", &raft.InstallSnapshotRequest{Configuration: []byte("x")}, true},
+	} {
+		answers := make(chan raft.RPCResponse, 1)
+		rpc := raft.RPC{Command: c.command, RespChan: answers, Reader: bytes.NewReader(nil)}
+		if g.refuses(&rpc) != c.refused || len(answers) == 1 != c.refused {
+			t.Errorf("%s: %d answers", c.what, len(answers))
+		}
+	}
+	if voted != "x" {
+		t.Errorf("asked about %q", voted)
+	}
 }

@@ -27,6 +27,8 @@ func (q *Quorum) Propose(ctx context.Context, c metadata.Change) (metadata.Resul
 	}
 	select {
 	case <-q.started:
+	case <-q.stopped:
+		return metadata.Result{}, ErrStopped
 	case <-ctx.Done():
 		return metadata.Result{}, noLeader(ctx)
 	}

@@ -85,6 +85,7 @@ func (m *machine) load(s snapshots) error {
 func (q *Quorum) Run(ctx context.Context) error {
 	err := q.start()
 	if err != nil {
+		close(q.stopped)
 		return errors.Join(err, q.store.close())
 	}
 	serving, stopServing := context.WithCancel(context.Background())
@@ -98,7 +99,9 @@ func (q *Quorum) Run(ctx context.Context) error {
 	q.handOver()
 	stopServing()
 	stopping := q.raft.Shutdown()
-	err = errors.Join(q.trans.Close(), stopping.Error())
+	err = q.trans.Close() // first: nobody hears what raft still has to say
+	q.store.giveUp()
+	err = errors.Join(err, stopping.Error())
 	q.client.close()
 	q.tasks.wait()
 	q.watch.wake()

@@ -22,6 +22,10 @@ import (
 const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if flag.Lookup("test.fuzz").Value.String() != "" {
+		os.Exit(m.Run())
+	}
 	flag.Set("test.parallel", "8") // they wait most of the time
 	before := runtime.NumGoroutine()
 	code := m.Run()

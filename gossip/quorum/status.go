@@ -17,6 +17,7 @@ type Status struct {
 	Proposals   int      // changes under way here
 	Refused     int64    // changes that no gateway understood
 	Behind      string   // why this gateway's image stands still, "" when it doesn't
+	Failure     string   // why raft.db can't be written, "" when it can
 	Conflict    string   // which sites gossip shows besides this one, "" when none
 }
 
@@ -24,7 +25,7 @@ type Status struct {
 func (q *Quorum) Status() Status {
 	img := q.Image()
 	s := Status{State: "stopped", ImageIndex: img.Index, Site: q.Site(), Proposals: len(q.proposals), Refused: q.machine.refused.Load(),
-		Behind: text(q.machine.behind.Load()), Conflict: text(q.conflict.Load())}
+		Behind: text(q.machine.behind.Load()), Conflict: text(q.conflict.Load()), Failure: text(q.store.failure.Load())}
 	r, ok := q.running()
 	if !ok {
 		return s

@@ -8,6 +8,8 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -31,7 +33,15 @@ var errDamaged = errors.New("damaged")
 // store is raft's log, stable and snapshot store in one bbolt file: terms and
 // votes are synced there and wait for nothing bigger than a snapshot of the
 // metadata. bbolt keeps no checksum of data, so every value has its own.
-type store struct{ db *bolt.DB }
+type store struct {
+	db      *bolt.DB
+	failure atomic.Pointer[string] // of the last write, nil when it went well
+	closing chan struct{}
+	once    sync.Once
+}
+
+// termRetry is the pause between attempts to keep the term.
+const termRetry = time.Second
 
 // openStore opens or makes the file in dir, and reads all of it once: raft
 // ends the process when an entry is missing later.
@@ -53,7 +63,7 @@ func openStore(dir string) (*store, error) {
 	case err != nil:
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	s := &store{db}
+	s := &store{db: db, closing: make(chan struct{})}
 	if err := s.verify(); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("open %s: %w; a gateway without this file joins its site as a new one", path, err)
@@ -109,10 +119,23 @@ func (s *store) view(fn func(tx *bolt.Tx) error) error {
 }
 
 func (s *store) update(fn func(tx *bolt.Tx) error) error {
-	return guard(func() error { return s.db.Update(fn) })
+	err := guard(func() error { return s.db.Update(fn) })
+	if err != nil {
+		why := err.Error()
+		s.failure.Store(&why)
+	} else if s.failure.Load() != nil {
+		s.failure.Store(nil)
+	}
+	return err
 }
 
-func (s *store) close() error { return guard(s.db.Close) }
+// giveUp ends SetUint64's attempts.
+func (s *store) giveUp() { s.once.Do(func() { close(s.closing) }) }
+
+func (s *store) close() error {
+	s.giveUp()
+	return guard(s.db.Close)
+}
 
 // FirstIndex implements raft.LogStore.
 func (s *store) FirstIndex() (uint64, error) { return s.edge((*bolt.Cursor).First) }
@@ -203,8 +226,23 @@ func (s *store) Get(key []byte) (value []byte, err error) {
 	return value, err
 }
 
-// SetUint64 implements raft.StableStore.
-func (s *store) SetUint64(key []byte, v uint64) error { return s.Set(key, logKey(v)) }
+// SetUint64 implements raft.StableStore. Raft ends the process when the term
+// can't be kept. A gateway with a full or dead card has more to do than to vote,
+// so raft waits here instead, and is mute meanwhile: the others go on.
+func (s *store) SetUint64(key []byte, v uint64) error {
+	for {
+		if err := s.Set(key, logKey(v)); err == nil || !bytes.Equal(key, keyTerm) {
+			return err
+		}
+		select {
+		case <-time.After(termRetry):
+		case <-s.closing:
+			return nil // raft stops and is heard by nobody
+		}
+	}
+}
+
+var keyTerm = []byte("CurrentTerm") // raft's
 
 // GetUint64 implements raft.StableStore: 0 when there is nothing.
 func (s *store) GetUint64(key []byte) (uint64, error) {

@@ -213,3 +213,24 @@ func TestStoreHalfMade(t *testing.T) {
 	}
 	openTestStore(t, dir)
 }
+
+// Raft would end the process when the term can't be kept.
+func TestTermWaitsForFlash(t *testing.T) {
+	t.Parallel()
+	s := openTestStore(t, t.TempDir())
+	s.db.Close() // writes fail from now on
+	if err := s.StoreLog(entry(1)); err == nil || s.failure.Load() == nil {
+		t.Fatalf("%v", err)
+	}
+	done := make(chan error)
+	go func() { done <- s.SetUint64(keyTerm, 7) }()
+	select {
+	case err := <-done:
+		t.Fatalf("raft was told: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	s.giveUp()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

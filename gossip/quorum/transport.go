@@ -51,29 +51,6 @@ func (t *transport) pass(rpc raft.RPC) {
 	}
 }
 
-// refuses answers requests for votes that a gateway with an empty log must not
-// grant, though raft would: if it has lost its card, it may have held what a
-// majority confirmed, and its vote could elect one that never had it. It votes
-// for those with whom it has promised to form a site; see form.go.
-func (t *transport) refuses(rpc *raft.RPC) bool {
-	var answer any
-	var from []byte
-	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}
-	switch r := rpc.Command.(type) {
-	case *raft.RequestVoteRequest:
-		from, answer = r.ID, &raft.RequestVoteResponse{RPCHeader: header}
-	case *raft.RequestPreVoteRequest:
-		from, answer = r.ID, &raft.RequestPreVoteResponse{RPCHeader: header}
-	default:
-		return false
-	}
-	if t.mayVote(string(from)) {
-		return false
-	}
-	rpc.Respond(answer, nil)
-	return true
-}
-
 // stand tells this gateway's raft to stand for election at once, and the others
 // to vote although they know a leader: what a leader that hands over says.
 func (t *transport) stand(ctx context.Context) error {
