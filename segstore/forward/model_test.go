@@ -354,12 +354,7 @@ func (w *world) restart() {
 var errGone = errors.New("the process ended before its answer")
 
 func add(a, b Counts) Counts {
-	a.Parked += b.Parked
-	a.Confirmed += b.Confirmed
-	a.HandedOver += b.HandedOver
-	a.Resent += b.Resent
-	a.Renewed += b.Renewed
-	a.Refused += b.Refused
+	a.add(b)
 	return a
 }
 

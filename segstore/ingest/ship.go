@@ -285,6 +285,7 @@ func (u *pump) account(t told) {
 	case t.what == held:
 		s.held = len(s.waiters)
 		u.heldRecords += s.held
+		s.Data = nil
 		if g := s.group; g != nil {
 			s.group = nil
 			s.partition.late++
