@@ -7,34 +7,53 @@ import (
 	"sync"
 	"time"
 
-	"cistern/agent/status"
 	"cistern/cross/rig"
 	"cistern/gossip/metadata"
+)
+
+// The site that is shown: three copies of each partition, confirmed when two of
+// them are on flash, which is what a site of three does unless told otherwise.
+const (
+	gateways   = 3
+	partitions = 6
 )
 
 // How long each act lasts, and how fast the machine publishes.
 const (
 	calmFor      = 5 * time.Second
-	cutFor       = 8 * time.Second
-	afterKillFor = 8 * time.Second
+	cutFor       = 7 * time.Second
+	afterKillFor = 7 * time.Second
+	rejoinedFor  = 4 * time.Second
 	catchUpFor   = 4 * time.Second
+	takeOverMax  = 20 * time.Second
+	rejoinMax    = 30 * time.Second
 	drainMax     = 40 * time.Second
 
 	messagesPerSecond = 400
 	frame             = 200 * time.Millisecond
+	closely           = 5 * time.Millisecond // between two looks where time is taken
 )
 
-type demo struct {
-	site   *rig.Site
-	screen *screen
-	ledger *rig.Ledger
-	began  time.Time
+// configuration is what this demo wants otherwise than a site does by itself.
+var configuration = fmt.Sprintf("[[stream]]\nname = %q\npartitions = %d\n", metadata.DefaultStream, partitions)
 
-	// As last seen: a killed gateway can't be asked.
-	backlog, centre int64
+type demo struct {
+	site    *rig.Site
+	screen  *screen
+	ledger  *rig.Ledger
+	devices []*device
+	began   time.Time
+	dead    *rig.Gateway // killed, and not started again yet
+	centre  int64        // records there, as last seen
 
 	draining bool  // show how far
 	most     int64 // the backlog at its largest, since draining
+}
+
+// device is one that has a gateway it calls first.
+type device struct {
+	rig.Device
+	home *rig.Gateway
 }
 
 func newDemo(site *rig.Site, s *screen) *demo {
@@ -42,14 +61,17 @@ func newDemo(site *rig.Site, s *screen) *demo {
 }
 
 func (d *demo) play(ctx context.Context) (rig.Verdict, error) {
-	d.screen.note("gateway  process %d, MQTT on %s", d.site.Gateway.Process().PID(), d.site.Gateway.Address)
-	d.screen.note("centre   process %d, Kafka on %s, through an uplink on %s", d.site.Centre.Process().PID(), d.site.Centre.Address(), d.site.Uplink.Address())
+	for _, g := range d.site.Gateways {
+		d.screen.note("%s  process %d, MQTT on %s", g.Name, g.Process().PID(), g.Address)
+	}
+	d.screen.note("centre     process %d, Kafka on %s, through an uplink on %s", d.site.Centre.Process().PID(), d.site.Centre.Address(), d.site.Uplink.Address())
+	d.screen.note("stream     %d partitions, a copy on each gateway; a message is confirmed when two have it on flash", partitions)
 
 	publishing, stop := context.WithCancel(ctx)
 	defer stop()
 	devices := d.publish(publishing)
 
-	for _, act := range []func(context.Context) error{d.calm, d.cut, d.kill, d.mend} {
+	for _, act := range []func(context.Context) error{d.calm, d.cut, d.kill, d.rejoin, d.mend} {
 		if err := act(ctx); err != nil {
 			return rig.Verdict{}, err
 		}
@@ -65,8 +87,8 @@ func (d *demo) play(ctx context.Context) (rig.Verdict, error) {
 	return d.site.Centre.Judge(ctx, d.ledger, metadata.DefaultStream)
 }
 
-// publish starts one device for each part of this machine; what it returns
-// waits for them after ctx ended.
+// publish starts one device for each part of this machine, each at the next
+// gateway; what it returns waits for them after ctx ended.
 func (d *demo) publish(ctx context.Context) (wait func() error) {
 	host, err := os.Hostname()
 	if err != nil {
@@ -83,16 +105,18 @@ func (d *demo) publish(ctx context.Context) (wait func() error) {
 	)
 	for i, p := range parts {
 		share := float64(messagesPerSecond) * float64(len(p.read())) / float64(topics)
-		device := &rig.Device{
+		one := &device{home: d.site.Gateways[i%gateways]}
+		one.Device = rig.Device{
 			ClientID: "machine-" + p.name,
-			Broker:   d.site.Gateway.Address,
+			Brokers:  d.brokers(i),
 			Ledger:   d.ledger,
 			Message:  messages("machine/"+host, p.read),
 			Interval: time.Duration(float64(time.Second) / share),
 		}
-		running.Go(func() { failed[i] = device.Run(ctx) })
+		d.devices = append(d.devices, one)
+		running.Go(func() { failed[i] = one.Run(ctx) })
 	}
-	d.screen.note("devices  %d MQTT clients publish %d topics, machine/%s/…, QoS 1, %d messages a second", len(parts), topics, host, messagesPerSecond)
+	d.screen.note("devices    %d MQTT clients spread over all three publish %d topics, QoS 1, %d messages a second", len(parts), topics, messagesPerSecond)
 	return func() error {
 		running.Wait()
 		for _, err := range failed {
@@ -104,42 +128,24 @@ func (d *demo) publish(ctx context.Context) (wait func() error) {
 	}
 }
 
+// brokers are the addresses a device knows, its own gateway's first.
+func (d *demo) brokers(device int) []string {
+	var all []string
+	for i := range d.site.Gateways {
+		all = append(all, d.site.Gateways[(device+i)%gateways].Address)
+	}
+	return all
+}
+
 func (d *demo) calm(ctx context.Context) error {
-	d.screen.act("All is well: what is confirmed is on disk here, and goes on to the centre")
+	d.screen.act("All is well: what is confirmed is on two gateways' flash, and goes on to the centre")
 	return d.watch(ctx, calmFor)
 }
 
 func (d *demo) cut(ctx context.Context) error {
-	d.screen.act("The uplink is cut: the gateway goes on confirming, the backlog grows")
+	d.screen.act("The uplink is cut: the site goes on confirming, the backlog grows")
 	d.site.Uplink.Cut()
 	return d.watch(ctx, cutFor)
-}
-
-func (d *demo) kill(ctx context.Context) error {
-	d.screen.act("kill -9 in mid-stream")
-	// A backlog, and messages that are on their way just now: the hard case.
-	for d.ledger.Tally().InFlight() == 0 {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(100 * time.Microsecond):
-		}
-	}
-	flying := d.ledger.Tally().InFlight()
-	d.site.Gateway.Kill()
-	d.screen.note("the gateway is dead; %d messages were waiting for their confirmation", flying)
-	start := time.Now()
-	if err := d.site.Gateway.Start(ctx); err != nil {
-		return err
-	}
-	now, err := d.site.Gateway.Status(ctx)
-	if err != nil {
-		return err
-	}
-	d.screen.note("started again as process %d: it answered after %d ms with a backlog of %s",
-		d.site.Gateway.Process().PID(), time.Since(start).Milliseconds(), count(now.BacklogTotal().Records))
-	d.screen.note("the devices call again; a reading that was never confirmed is given up, the next one goes out")
-	return d.watch(ctx, afterKillFor)
 }
 
 func (d *demo) mend(ctx context.Context) error {
@@ -154,9 +160,12 @@ func (d *demo) drain(ctx context.Context) error {
 	d.screen.act("The devices are stopped: waiting for the rest of the backlog")
 	ctx, cancel := context.WithTimeout(ctx, drainMax)
 	defer cancel()
-	err := d.site.Gateway.AwaitDrained(ctx, func(now *status.Document) { d.show(ctx, now) })
+	_, err := d.site.AwaitView(ctx, frame/4, (*rig.View).Drained, func(now *rig.View) { d.show(ctx, now) })
 	d.screen.settle()
-	return err
+	if err != nil {
+		return fmt.Errorf("the backlog is not drained: %w", err)
+	}
+	return nil
 }
 
 // watch shows the numbers as they change, for a while.
@@ -165,14 +174,17 @@ func (d *demo) watch(ctx context.Context, long time.Duration) error {
 	ticks := time.NewTicker(frame)
 	defer ticks.Stop()
 	for {
-		if now, err := d.site.Gateway.Status(ctx); err == nil {
+		if now, err := d.site.View(ctx); err == nil {
 			d.show(ctx, now)
+		}
+		for _, g := range d.site.Gateways {
+			if g != d.dead && !g.Running() {
+				return fmt.Errorf("%s ended by itself:\n%s", g.Name, g.Process().Output())
+			}
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-d.site.Gateway.Process().Exited():
-			return fmt.Errorf("the gateway ended by itself:\n%s", d.site.Gateway.Process().Output())
 		case <-over:
 			d.screen.settle()
 			return nil
@@ -182,17 +194,16 @@ func (d *demo) watch(ctx context.Context, long time.Duration) error {
 }
 
 // show puts the numbers of this moment on the screen.
-func (d *demo) show(ctx context.Context, now *status.Document) {
-	d.backlog = now.BacklogTotal().Records
+func (d *demo) show(ctx context.Context, now *rig.View) {
 	if n, err := d.site.Centre.Count(ctx, metadata.DefaultStream); err == nil {
 		d.centre = n
 	}
 	line := fmt.Sprintf("%5.1f s   confirmed %7s   backlog %6s   at the centre %7s",
-		time.Since(d.began).Seconds(), count(d.ledger.Tally().Confirmed), count(d.backlog), count(d.centre))
+		time.Since(d.began).Seconds(), count(d.ledger.Tally().Confirmed), count(now.Backlog()), count(d.centre))
 	if !d.draining {
 		d.screen.live(line)
 		return
 	}
-	d.most = max(d.most, d.backlog)
-	d.screen.progress(line, d.most-d.backlog, d.most)
+	d.most = max(d.most, now.Backlog())
+	d.screen.progress(line, d.most-now.Backlog(), d.most)
 }
