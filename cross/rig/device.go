@@ -1,8 +1,11 @@
 package rig
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"net"
+	"net/url"
 	"sync"
 	"time"
 
@@ -23,14 +26,19 @@ type Device struct {
 	Interval time.Duration // between two messages; 0 is as fast as the window allows
 	Window   int           // messages without confirmation; 0 is windowDefault
 
+	Dial      func(address string) (net.Conn, error) // nil is the machine's own network
+	KeepAlive time.Duration                          // 0 is keepAliveDefault
+	AckWait   time.Duration                          // for the last confirmations; 0 is ackWaitDefault
+
 	patience patience
 }
 
 const (
-	windowDefault = 64
-	redialDelay   = 20 * time.Millisecond
-	dialTimeout   = 2 * time.Second
-	lastAckWait   = 20 * time.Second
+	windowDefault    = 64
+	redialDelay      = 20 * time.Millisecond
+	dialTimeout      = 2 * time.Second
+	ackWaitDefault   = 20 * time.Second
+	keepAliveDefault = 10 * time.Second
 )
 
 // Run publishes until ctx ends, then waits for what is still to be confirmed.
@@ -65,9 +73,13 @@ func (d *Device) connect(broker string, lost chan struct{}) (mqtt.Client, error)
 		SetCleanSession(true).
 		SetAutoReconnect(false).
 		SetConnectTimeout(dialTimeout).
-		SetKeepAlive(10 * time.Second).
+		SetKeepAlive(cmp.Or(d.KeepAlive, keepAliveDefault)).
+		SetPingTimeout(cmp.Or(d.KeepAlive, keepAliveDefault)).
 		SetWriteTimeout(3 * time.Second).
 		SetConnectionLostHandler(func(mqtt.Client, error) { close(lost) })
+	if d.Dial != nil {
+		o.SetCustomOpenConnectionFn(func(u *url.URL, _ mqtt.ClientOptions) (net.Conn, error) { return d.Dial(u.Host) })
+	}
 	client := mqtt.NewClient(o)
 	t := client.Connect()
 	t.Wait()
@@ -133,12 +145,13 @@ func (d *Device) publish(ctx context.Context, client mqtt.Client, lost <-chan st
 // after that has a token that never ends.
 func (d *Device) settle(flying <-chan sent, lost <-chan struct{}) error {
 	var silent error
+	wait := cmp.Or(d.AckWait, ackWaitDefault)
 	for s := range flying {
 		select {
 		case <-s.token.Done():
 		case <-lost:
-		case <-time.After(lastAckWait):
-			silent = fmt.Errorf("rig: %s: connected, and no PUBACK for %s", d.ClientID, lastAckWait)
+		case <-time.After(wait):
+			silent = fmt.Errorf("rig: %s: connected, and no PUBACK for %s", d.ClientID, wait)
 		}
 		if confirmed(s.token) {
 			d.Ledger.Confirmed(s.topic, s.seq)

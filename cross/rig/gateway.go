@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -22,6 +23,10 @@ type Gateway struct {
 	Name    string
 	Address string // where devices connect
 	Data    string // its data folder
+
+	// Within comes before the program's own command line, like "ip netns exec
+	// NAME". It has to become the program, not start it.
+	Within []string
 
 	gossip  string // of a site's member: where the others find it
 	binary  string
@@ -43,6 +48,11 @@ func newGateway(binary, name, host, dir, data, uplink, more string) (*Gateway, e
 	if err != nil {
 		return nil, err
 	}
+	return NewGatewayAt(binary, name, address, dir, data, uplink, more)
+}
+
+// NewGatewayAt is NewGateway with a name, and an address where devices connect.
+func NewGatewayAt(binary, name, address, dir, data, uplink, more string) (*Gateway, error) {
 	g := &Gateway{Name: name, Address: address, Data: data, binary: binary, dir: dir}
 	g.client = status.NewClient(g.socket())
 	var c strings.Builder
@@ -61,7 +71,8 @@ func (g *Gateway) config() string { return filepath.Join(g.dir, "cistern.toml") 
 
 // Start runs the gateway and returns when it answers.
 func (g *Gateway) Start(ctx context.Context) error {
-	p, err := Start(nil, g.binary, "run", "--config", g.config())
+	line := append(slices.Clone(g.Within), g.binary, "run", "--config", g.config())
+	p, err := Start(nil, line[0], line[1:]...)
 	if err != nil {
 		return err
 	}

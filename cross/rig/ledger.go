@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"sync"
+	"time"
 )
 
 // Ledger keeps what was published and what was confirmed, and judges what
@@ -21,6 +22,8 @@ type Ledger struct {
 	topics map[string][]entry // entry i is sequence number i+1
 
 	published, confirmed, abandoned int64
+
+	patience patience // of somebody who waits for any confirmation
 }
 
 type entry struct {
@@ -60,7 +63,37 @@ func (l *Ledger) Confirmed(topic string, seq int64) {
 	defer l.mu.Unlock()
 	l.topics[topic][seq-1].confirmed = true
 	l.confirmed++
+	l.patience.rewarded()
 }
+
+// IsConfirmed tells whether a message was confirmed. One that was never published
+// was not.
+func (l *Ledger) IsConfirmed(topic string, seq int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	entries := l.topics[topic]
+	return seq >= 1 && seq <= int64(len(entries)) && entries[seq-1].confirmed
+}
+
+// EachConfirmed calls visit with every message that was confirmed, by topic in
+// the order of their numbers.
+func (l *Ledger) EachConfirmed(visit func(topic string, seq int64)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for topic, entries := range l.topics {
+		for i := range entries {
+			if entries[i].confirmed {
+				visit(topic, int64(i)+1)
+			}
+		}
+	}
+}
+
+// Forget begins a new measurement of Waited.
+func (l *Ledger) Forget() { l.patience.forget() }
+
+// Waited is the longest time in which nobody at all was confirmed.
+func (l *Ledger) Waited() time.Duration { return l.patience.longest() }
 
 // Abandoned enters that the PUBACK of a message will never come.
 func (l *Ledger) Abandoned() {

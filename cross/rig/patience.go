@@ -24,7 +24,9 @@ func (p *patience) rewarded() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	p.most = max(p.most, now.Sub(p.last))
+	if !p.last.IsZero() {
+		p.most = max(p.most, now.Sub(p.last))
+	}
 	p.last = now
 }
 

@@ -26,9 +26,14 @@ func NewUplink() (*Uplink, error) {
 	if err != nil {
 		return nil, err
 	}
+	return NewUplinkOn(l), nil
+}
+
+// NewUplinkOn is an uplink that listens elsewhere. The listener is its own.
+func NewUplinkOn(l net.Listener) *Uplink {
 	u := &Uplink{listener: l, open: make(map[net.Conn]struct{})}
 	u.running.Go(u.accept)
-	return u, nil
+	return u
 }
 
 // Address is where the gateway finds the uplink.
