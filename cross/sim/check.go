@@ -35,6 +35,7 @@ type checker struct {
 	uncleanEpoch int32 // of the last that has
 	excused      int   // acked and given up
 	lostOffsets  int64 // confirmed and given up
+	epoch        int32 // in which truth grew last
 }
 
 // mark is what lies at an offset.
@@ -42,6 +43,9 @@ type mark struct {
 	uid   int64
 	epoch int32
 }
+
+// is reports whether b lies there. A uid of 0 says that nobody knows.
+func (m mark) is(b *stored) bool { return m == mark{b.uid, b.epoch} || m.uid == 0 }
 
 type name struct {
 	offset int64
@@ -73,10 +77,16 @@ func (c *checker) answered(g *gateway, it *forward.Item) {
 	case it.Confirm && it.Offset < 0:
 		c.s.count("confirmed as parked")
 		c.parked[uid] = g.n
-	case c.uncleanEpoch > 0 || c.unclean:
-		c.ever[uid] = true // by a leader that an unclean election has overruled
 	default:
 		c.s.violate("D", "batch %d was confirmed at %d, and stands below no high watermark", uid, it.Offset)
+	}
+}
+
+// taken: a leader says that a batch is as safe as was asked. One that an unclean
+// election has overruled may say so and not know.
+func (c *checker) taken(g *gateway, uid int64) {
+	if c.unclean || g.part.LeaderEpoch() < c.uncleanEpoch {
+		c.ever[uid] = true
 	}
 }
 
@@ -101,7 +111,7 @@ func (c *checker) placed(g *gateway, b stored, leads bool) {
 // readers.
 func (c *checker) moved(g *gateway) {
 	log, hw := &g.card.log, g.part.HighWatermark()
-	if hw < log.start || hw > log.PlacedOffset() {
+	if (hw < log.start || hw > log.PlacedOffset()) && log.before == nil {
 		c.s.violate("R", "%s: high watermark %d of a log %s", g.name, hw, show(log))
 	}
 	if g.part.LeaderEpoch() < c.uncleanEpoch || c.unclean {
@@ -117,7 +127,7 @@ func (c *checker) moved(g *gateway) {
 // shown: a batch stands below a high watermark.
 func (c *checker) shown(g *gateway, b *stored) {
 	if b.base < int64(len(c.truth)) {
-		if m := c.truth[b.base]; m.uid != b.uid || m.epoch != b.epoch {
+		if m := c.truth[b.base]; !m.is(b) {
 			c.s.violate("R", "%s shows batch %d of epoch %d at %d, where batch %d of epoch %d was shown", g.name, b.uid, b.epoch, b.base, m.uid, m.epoch)
 		}
 		return
@@ -132,27 +142,32 @@ func (c *checker) shown(g *gateway, b *stored) {
 		c.s.violate("U", "batch %d is at %d and at %d", b.uid, at, b.base)
 	}
 	by := c.from[b.uid]
-	if c.last[by] > b.uid {
+	if c.last[by] > b.uid && c.uncleanEpoch == 0 { // what was given up may come again, late
 		c.s.violate("O", "batch %d of gateway %d comes after batch %d", b.uid, by.gateway, c.last[by])
 	}
 	c.at[b.uid], c.ever[b.uid], c.last[by] = b.base, true, b.uid
+	c.epoch = max(c.epoch, g.part.LeaderEpoch())
 }
 
 // leads: a gateway has taken over. Its log is what counts from now on.
 func (c *checker) leads(g *gateway) {
 	log, epoch := &g.card.log, g.part.LeaderEpoch()
 	c.s.trace("%s leads in epoch %d: hw %d, log %s", g.name, epoch, g.part.HighWatermark(), show(log))
-	if epoch < c.uncleanEpoch {
-		return
+	if epoch < c.uncleanEpoch || epoch < c.epoch {
+		return // it hears late, and is none any more
 	}
-	agrees := max(log.start, 0)
+	for c.uncleanEpoch > 0 && int64(len(c.truth)) < log.start {
+		c.truth = append(c.truth, mark{}) // of what was given up, it has dropped this before
+	}
+	agrees := log.start
 	for i := range log.batches {
 		b := &log.batches[i]
-		if b.base >= int64(len(c.truth)) || c.truth[b.base] != (mark{b.uid, b.epoch}) {
+		if b.base >= int64(len(c.truth)) || !c.truth[b.base].is(b) {
 			break
 		}
 		agrees = b.next
 	}
+	g.checked = min(g.checked, agrees)
 	switch {
 	case c.unclean && c.s.state().LeaderEpoch == epoch: // the one that was chosen
 		c.giveUp(agrees)
@@ -193,6 +208,26 @@ func (c *checker) lostCard(g *gateway) {
 	}
 }
 
+// settled returns up to where nobody will send a batch again: its sender was
+// told, and it is in no parked log.
+func (c *checker) settled() int64 {
+	waits := map[int64]bool{}
+	for _, g := range c.s.gateways {
+		for i := range g.card.parked.batches {
+			if b := &g.card.parked.batches[i]; b.next > g.card.parked.pos {
+				waits[b.uid] = true
+			}
+		}
+	}
+	for offset, m := range c.truth {
+		by := c.from[m.uid]
+		if waits[m.uid] || !c.acked[m.uid] && c.s.gateways[by.gateway].life == by.life {
+			return int64(offset)
+		}
+	}
+	return int64(len(c.truth))
+}
+
 // finish compares everything, when all is well again.
 func (c *checker) finish() {
 	for uid := range c.acked {
@@ -209,7 +244,7 @@ func (c *checker) finish() {
 			c.s.violate("L", "%s: high watermark %d, %s, and all confirmed is %d", g.name, hw, show(log), len(c.truth))
 		}
 		for i := range log.batches {
-			if b := &log.batches[i]; b.base >= int64(len(c.truth)) || c.truth[b.base] != (mark{b.uid, b.epoch}) {
+			if b := &log.batches[i]; b.base >= int64(len(c.truth)) || !c.truth[b.base].is(b) {
 				c.s.violate("M", "%s has batch %d of epoch %d at %d, and others do not", g.name, b.uid, b.epoch, b.base)
 			}
 		}

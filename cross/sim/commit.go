@@ -72,10 +72,16 @@ func (g *gateway) place(e *entry) (base, end int64, err error) {
 		epoch, err = g.part.AdmitCopy(&h, log.PlacedOffset(), e.epoch)
 	}
 	if err != nil {
+		if g.s.tracing() {
+			g.s.trace("%s refuses batch %d (producer %x sequence %d): %v", g.name, h.BaseTimestamp, h.Producer.ID, h.Producer.Sequence, err)
+		}
 		return 0, 0, err
 	}
 	b := log.place(e.bytes, epoch)
 	g.s.check.placed(g, b, e.leads)
+	if g.s.tracing() {
+		g.s.trace("%s places batch %d (producer %x sequence %d) at %d in epoch %d", g.name, b.uid, h.Producer.ID, h.Producer.Sequence, b.base, b.epoch)
+	}
 	return b.base, b.next, nil
 }
 
@@ -106,7 +112,8 @@ func (g *gateway) sync(entries []entry) {
 	}
 	g.effects(g.part.Synced(g.s.now))
 	if g.s.chance(0.2) { // small facts ride along now and then
-		g.card.kept, g.card.producers = g.part.HighWatermark(), g.part.Producers().Encode()
+		table := g.part.Producers()
+		g.card.kept, g.card.producers, g.card.covered = g.part.HighWatermark(), table.Encode(), table.End()
 	}
 	for i := range entries {
 		if e := &entries[i]; e.done != nil {

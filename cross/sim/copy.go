@@ -11,7 +11,7 @@ import (
 const (
 	fetchWait     = 300 * time.Millisecond // what an idle follower lets its leader wait
 	fetchPatience = time.Second            // after which no answer is expected
-	fetchBatches  = 6                      // in one answer
+	fetchBatches  = 50                     // in one answer
 )
 
 // fetch asks the leader for what comes next, for ever.

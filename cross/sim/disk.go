@@ -14,6 +14,7 @@ type card struct {
 	log       journal
 	kept      int64  // high watermark, as it was stored last
 	producers []byte // likewise, nil: never
+	covered   int64  // by producers
 	parked    parkedLog
 }
 
@@ -98,7 +99,7 @@ func (j *journal) place(b []byte, epoch int32) stored {
 		panic("sim: " + err.Error())
 	}
 	s := stored{h.BaseOffset, h.NextOffset(), epoch, h.BaseTimestamp, b}
-	j.batches = append(j.batches[:len(j.batches):len(j.batches)], s)
+	j.batches = append(j.batches, s) // what images hold is not written over: see cut
 	j.steps = append(j.steps, j.image())
 	return s
 }
@@ -134,7 +135,7 @@ func (j *journal) lose(l *loop, keep bool) (lost bool) {
 		if n := l.random.IntN(len(j.steps) + 1); n > 0 {
 			is = j.steps[n-1]
 		}
-		j.start, j.batches = is.start, is.batches
+		j.start, j.batches = is.start, is.batches // clipped
 	}
 	j.before, j.end = nil, j.PlacedOffset()
 	return end != j.end

@@ -168,7 +168,7 @@ func (g *gateway) open() {
 		if producers, err = replica.DecodeProducers(c.producers); err != nil {
 			panic("sim: " + err.Error())
 		}
-		producers.Rollback(c.log.EndOffset())
+		producers.Align(&c.log)
 	}
 	for _, b := range c.log.batches {
 		if b.base >= producers.End() {
@@ -177,6 +177,9 @@ func (g *gateway) open() {
 		}
 	}
 	g.part.SetProducers(producers)
+	if g.s.check.unclean || g.s.check.uncleanEpoch > 0 {
+		g.checked = g.part.HighWatermark() // it may be of what was given up
+	}
 }
 
 // effects carries out what the protocol asks for.

@@ -157,6 +157,9 @@ func (in *ingress) send(a *forward.Attempt) {
 	bytes := slices.Clone(a.Batch) // what was sent is sent
 	answered, life := false, g.life
 	answer := func(base int64, err error) {
+		if s.tracing() && !answered && g.life == life {
+			s.trace("%s hears of batch %d: %d %v", g.name, a.Item.Owner, base, err)
+		}
 		if !answered && g.life == life {
 			answered = true
 			in.apply(in.queue.Answered(s.stamp(), a, base, err))
@@ -176,10 +179,17 @@ func (in *ingress) send(a *forward.Attempt) {
 }
 
 // produce appends, if this gateway leads.
-func (g *gateway) produce(bytes []byte, acks metadata.Acks, answer func(int64, error)) {
+func (g *gateway) produce(bytes []byte, acks metadata.Acks, reply func(int64, error)) {
 	if g.part == nil {
-		answer(-1, replica.ErrNotLeader)
+		reply(-1, replica.ErrNotLeader)
 		return
+	}
+	answer := func(base int64, err error) {
+		if err == nil {
+			h, _ := batch.ParseHeader(bytes)
+			g.s.check.taken(g, h.BaseTimestamp)
+		}
+		reply(base, err)
 	}
 	g.submit(entry{bytes: bytes, leads: true, acks: acks, done: func(base, end int64, err error) {
 		var dup *replica.DuplicateError

@@ -43,16 +43,23 @@ func (l *loop) after(d time.Duration, do func()) {
 	heap.Push(&l.due, event{l.now + max(d, 0), l.count, do})
 }
 
-// until runs what is due until then, or until stop says so.
-func (l *loop) until(end time.Duration, stop func() bool) {
-	for len(l.due) > 0 && l.due[0].at <= end && !stop() {
+// until runs what is due until then. Now and then it looks whether stop says
+// that it is enough, and returns what it said last.
+func (l *loop) until(end time.Duration, stop func() bool) bool {
+	look := l.now
+	for len(l.due) > 0 && l.due[0].at <= end {
+		if l.now >= look {
+			if stop() {
+				return true
+			}
+			look = l.now + 10*time.Millisecond
+		}
 		e := heap.Pop(&l.due).(event)
 		l.now = e.at
 		e.do()
 	}
-	if !stop() {
-		l.now = max(l.now, end)
-	}
+	l.now = max(l.now, end)
+	return stop()
 }
 
 // chance is true with probability p.

@@ -193,14 +193,18 @@ func (s *Simulation) cutFor(cut func(a, b int) bool) {
 	})
 }
 
-// expire drops what is old here: never what was not confirmed.
+// expire drops what is old here: never what was not confirmed, or what the
+// stored table of producers does not cover, or what is so young that its sender
+// may send it again.
 func (g *gateway) expire() bool {
 	if g.part == nil || !g.up || g.card.log.before != nil {
 		return false
 	}
 	log := &g.card.log
 	before := log.start
-	log.expire(log.start + g.s.random.Int64N(g.part.HighWatermark()-log.start+1))
+	if to := min(g.part.HighWatermark(), g.card.covered, g.s.check.settled()); to > log.start {
+		log.expire(log.start + g.s.random.Int64N(to-log.start+1))
+	}
 	return log.start > before
 }
 

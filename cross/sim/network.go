@@ -3,7 +3,8 @@ package sim
 import "time"
 
 // send brings a message to whatever process runs at the other end when it
-// arrives, if any: lost, twice, late and out of order as the options say.
+// arrives, if any: lost, twice, late and out of order as the options say. What
+// is not late keeps its order, as on one connection.
 func (s *Simulation) send(from, to *gateway, do func()) {
 	copies := 1
 	if s.chance(s.Duplicate) {
@@ -15,12 +16,14 @@ func (s *Simulation) send(from, to *gateway, do func()) {
 			s.count("dropped")
 			continue
 		}
-		d := s.around(s.Delay)
-		if s.chance(s.Late) {
-			d = s.between(0, s.LateMax)
+		at := max(s.now+s.around(s.Delay), s.line[from.n][to.n])
+		if s.chance(s.Late) { // on a connection of its own
+			at = s.now + s.between(0, s.LateMax)
 			s.count("late")
+		} else {
+			s.line[from.n][to.n] = at
 		}
-		s.after(d, func() { to.run(to.life, do) })
+		s.after(at-s.now, func() { to.run(to.life, do) })
 	}
 }
 

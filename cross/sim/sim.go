@@ -31,7 +31,8 @@ type Simulation struct {
 	Report
 
 	gateways  []*gateway
-	cut       [][]bool // from, to
+	cut       [][]bool          // from, to
+	line      [][]time.Duration // likewise: when the last message arrives
 	quorum    quorum
 	check     *checker
 	uids      int64
@@ -52,6 +53,8 @@ type Report struct {
 	Acts      [nemeses]int
 	Counts    map[string]int
 	Healing   time.Duration // from the last repair until all were in sync
+	Quiet     time.Duration // likewise until everything was confirmed
+	Events    int
 }
 
 // Run runs the simulation of a seed. traced, if not nil, is told what happens.
@@ -65,6 +68,7 @@ func Run(seed uint64, o Options, traced func(string)) Report {
 	if !wrong() {
 		s.end()
 	}
+	s.Events = s.loop.count
 	return s.Report
 }
 
@@ -76,6 +80,7 @@ func (s *Simulation) begin() {
 		g.newCard()
 		s.gateways = append(s.gateways, g)
 		s.cut = append(s.cut, make([]bool, s.Gateways))
+		s.line = append(s.line, make([]time.Duration, s.Gateways))
 	}
 	for _, g := range s.gateways {
 		g.boot()
@@ -103,23 +108,16 @@ func (s *Simulation) makeStream() {
 // end heals everything, and waits until nothing is left to do.
 func (s *Simulation) end() {
 	s.heal()
-	settled := false
-	s.until(s.now+insyncWithin, func() bool {
-		settled = s.insync()
-		return settled || s.Violation != nil
-	})
+	settled := s.until(s.now+insyncWithin, func() bool { return s.Violation != nil || s.insync() })
 	if s.Healing = s.now - s.healed; !settled && s.Violation == nil {
 		s.violate("L", "%v after the last repair: %s", s.Healing, s.unsettled())
 	}
 	s.producing = false
-	quiet := false
-	s.until(s.now+quietWithin, func() bool {
-		quiet = s.quiet()
-		return quiet || s.Violation != nil
-	})
+	quiet := s.until(s.now+quietWithin, func() bool { return s.Violation != nil || s.quiet() })
 	if !quiet && s.Violation == nil {
 		s.violate("L", "not everything was confirmed: %s", s.unsettled())
 	}
+	s.Quiet = s.now - s.healed
 	if s.Violation == nil {
 		s.check.finish()
 	}
