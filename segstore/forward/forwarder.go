@@ -49,7 +49,7 @@ type Config struct {
 // happens on the goroutine that has news: the pump's, the leader's, a lane's.
 //
 // Locks: Forwarder.mu or route.mu first, then those of outbox, clock, readers
-// and jobs, which are never held together.
+// and jobs.
 type Forwarder struct {
 	cfg    Config
 	log    *slog.Logger

@@ -21,6 +21,8 @@ type Item struct {
 	Offset int64 // at the leader, -1: not known
 	Err    error
 
+	given bool // the route's: the buffer is its owner's again
+
 	since    time.Time
 	producer batch.Producer
 	numbered bool

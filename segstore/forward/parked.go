@@ -126,14 +126,16 @@ func (r *route) readBack(buf []byte) []byte {
 func (r *route) moved() {
 	pos, end := r.q.Position()
 	r.log.SetDrained(pos)
-	note := appendPosition(nil, pos, r.remap)
-	state, key := r.f.cfg.Store.State(), positionKey(r.id)
+	r.f.cfg.Store.State().Put(positionKey(r.id), appendPosition(nil, pos, r.remap))
 	if pos < end {
-		state.Put(key, note)
 		return
 	}
 	r.f.jobs.add(func() {
-		if err := state.PutSync(key, note); err != nil {
+		r.mu.Lock()
+		pos, _ := r.q.Position()
+		note := appendPosition(nil, pos, r.remap)
+		r.mu.Unlock()
+		if err := r.f.cfg.Store.State().PutSync(positionKey(r.id), note); err != nil {
 			r.f.log.Warn("forward: the position in the parked log is not durable yet", "partition", r.id, "error", err)
 		}
 	})

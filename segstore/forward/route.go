@@ -24,7 +24,9 @@ type route struct {
 	partitionEpoch int32
 
 	wakeAt   time.Time
+	armed    bool // the clock knows this route
 	readFrom int64
+	reading  bool // the readers know this route
 	remap    Remap
 	backlog  bool // there was one after the last step
 	last     Counts
@@ -117,12 +119,13 @@ func (r *route) apply(e *Effects) {
 	if e.Read >= 0 {
 		r.readFrom = e.Read
 		r.f.read.ask(r)
-	} else if !r.q.Reading() {
+		r.reading = true
+	} else if r.reading && !r.q.Reading() {
 		r.f.read.release(r)
+		r.reading = false
 	}
-	r.wakeAt = e.Wake
-	if !e.Wake.IsZero() {
-		r.f.clock.wake(r, e.Wake)
+	if r.wakeAt = e.Wake; !r.wakeAt.IsZero() {
+		r.f.clock.wake(r)
 	}
 	r.tell()
 }
@@ -144,9 +147,10 @@ func (r *route) answer(it *Item) {
 // an attempt still reads it.
 func (r *route) owner(it *Item) *ingest.Batch {
 	b := it.Owner.(*ingest.Batch)
-	if it.InFlight() {
+	if it.InFlight() && !it.given {
 		b.Data = nil
 	}
+	it.given = true
 	return b
 }
 
@@ -179,7 +183,10 @@ func (r *route) close() {
 	r.closed = true
 	for _, it := range r.q.Stop() {
 		it.Offset, it.Err = -1, ingest.ErrUnavailable
-		it.Owner.(*ingest.Batch).Data = nil // the store may be reading it
+		if !it.given {
+			it.Owner.(*ingest.Batch).Data = nil // the store may be reading it
+			it.given = true
+		}
 		r.answer(it)
 	}
 }

@@ -1,0 +1,427 @@
+package forward
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cistern/gossip/metadata"
+	"cistern/segstore"
+	"cistern/segstore/batch"
+	"cistern/segstore/ingest"
+	"cistern/segstore/replica"
+)
+
+// site is one gateway whose partitions are all led elsewhere, by a leader that
+// does as it is told.
+type site struct {
+	t     *testing.T
+	dir   string
+	lanes []metadata.StreamConfig
+
+	mu        sync.Mutex
+	leaders   map[metadata.PartitionID]*leader
+	mood      error // what it answers; nil: what is right
+	moodOf    map[metadata.PartitionID]error
+	hung      []*replica.Append
+	image     *metadata.Image
+	changed   chan struct{}
+	minInsync int
+
+	store *segstore.Store
+	f     *Forwarder
+	acc   *ingest.Accumulator
+	stop  func()
+}
+
+var errHang = errors.New("no answer at all")
+
+func newSite(t *testing.T, minInsync int, streams ...string) *site {
+	s := &site{t: t, dir: t.TempDir(), leaders: map[metadata.PartitionID]*leader{}, moodOf: map[metadata.PartitionID]error{},
+		changed: make(chan struct{}, 1), minInsync: minInsync, image: metadata.NewImage()}
+	for _, name := range streams {
+		c := metadata.DefaultStreamConfig(name)
+		c.Partitions, c.CommitWindow = 2, 0
+		s.image.Streams[name] = &metadata.StreamState{Config: c, Partitions: make([]metadata.PartitionState, 2)}
+	}
+	s.open(Policy{ParkAfter: 50 * time.Millisecond, ParkHeldAfter: 50 * time.Millisecond, RefuseAfter: 100 * time.Millisecond})
+	t.Cleanup(func() { s.close() })
+	return s
+}
+
+func (s *site) open(p Policy) {
+	var err error
+	if s.store, err = segstore.Open(segstore.Config{Dir: s.dir}); err != nil {
+		s.t.Fatal(err)
+	}
+	s.f, err = New(Config{Store: s.store, Leader: s, Policy: p,
+		Image:     func() *metadata.Image { s.mu.Lock(); defer s.mu.Unlock(); return s.image },
+		Changed:   func() (<-chan struct{}, func()) { return s.changed, func() {} },
+		MinInsync: func(metadata.PartitionID) int { return s.minInsync }})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.f.Run(ctx) }()
+	s.acc = ingest.New(ingest.Config{Store: s.store, Journal: s.f})
+	s.stop = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			s.t.Error(err)
+		}
+		s.acc.Close()
+		if err := s.store.Close(); err != nil {
+			s.t.Error(err)
+		}
+	}
+}
+
+func (s *site) close() {
+	if s.stop != nil {
+		s.stop()
+		s.stop = nil
+	}
+}
+
+// Deliver implements Leader.
+func (s *site) Deliver(batches []*replica.Append) {
+	s.mu.Lock()
+	var ready []*replica.Append
+	for _, a := range batches {
+		mood := s.mood
+		if m, ok := s.moodOf[a.Partition]; ok {
+			mood = m
+		}
+		a.BaseOffset, a.Err = -1, mood
+		if mood == errHang {
+			s.hung = append(s.hung, a)
+			continue
+		}
+		if mood == nil {
+			a.Err = s.leader(a.Partition).take(a.Batch)
+		}
+		ready = append(ready, a)
+	}
+	s.mu.Unlock()
+	for _, a := range ready {
+		a.Done(a)
+	}
+}
+
+func (s *site) leader(p metadata.PartitionID) *leader {
+	l := s.leaders[p]
+	if l == nil {
+		l = &leader{producers: map[int64]int32{}}
+		s.leaders[p] = l
+	}
+	return l
+}
+
+func (s *site) setMood(err error) {
+	s.mu.Lock()
+	s.mood = err
+	s.mu.Unlock()
+}
+
+// elect makes another gateway lead, and says so.
+func (s *site) elect() {
+	s.mu.Lock()
+	s.image = s.image.Clone()
+	for name, x := range s.image.Streams {
+		x = x.Clone()
+		for i := range x.Partitions {
+			x.Partitions[i].LeaderEpoch++
+			x.Partitions[i].Leader = 2
+		}
+		s.image.Streams[name] = x
+	}
+	s.mu.Unlock()
+	s.changed <- struct{}{}
+}
+
+// answerHung ends what hangs: its fate is unknown.
+func (s *site) answerHung() {
+	s.mu.Lock()
+	hung := s.hung
+	s.hung = nil
+	s.mu.Unlock()
+	for _, a := range hung {
+		a.Err = replica.ErrUnreachable
+		a.Done(a)
+	}
+}
+
+func (s *site) at(p metadata.PartitionID) []int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.leader(p).log)
+}
+
+// publish hands records first to last to a partition.
+func (s *site) publish(p metadata.PartitionID, first, last int64, c ingest.Completion) {
+	s.t.Helper()
+	for n := first; n <= last; n++ {
+		r := batch.Record{Value: binary.BigEndian.AppendUint64(nil, uint64(n))}
+		if err := s.acc.Append(s.t.Context(), p, &r, c, uint64(n)); err != nil {
+			s.t.Fatalf("record %d: %v", n, err)
+		}
+	}
+}
+
+// until waits for a condition that comes true after some event.
+func (s *site) until(what string, ok func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("%s: never; %+v", what, s.f.Status())
+		}
+	}
+}
+
+func (s *site) expect(p metadata.PartitionID, last int64) {
+	s.t.Helper()
+	s.until(fmt.Sprintf("%d records at the leader of %s", last, p), func() bool { return int64(len(s.at(p))) >= last })
+	for i, n := range s.at(p) {
+		if n != int64(i+1) {
+			s.t.Fatalf("%s: record %d is at %d: %v", p, n, i, s.at(p))
+		}
+	}
+}
+
+// sender notes answers.
+type sender struct {
+	mu      sync.Mutex
+	answers []uint64
+	failed  map[uint64]error
+}
+
+func (c *sender) Complete(seq uint64, _ int64, err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answers = append(c.answers, seq)
+	if err != nil {
+		if c.failed == nil {
+			c.failed = map[uint64]error{}
+		}
+		c.failed[seq] = err
+	}
+	return true
+}
+
+func (c *sender) Flush() {}
+
+func (c *sender) count() (all, failed int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.answers), len(c.failed)
+}
+
+func (c *sender) answered(n int) func() bool {
+	return func() bool { all, _ := c.count(); return all >= n }
+}
+
+var p0 = metadata.PartitionID{Stream: "s"}
+
+func TestDirect(t *testing.T) {
+	s := newSite(t, 2, "s")
+	c := &sender{}
+	s.publish(p0, 1, 500, c)
+	s.until("answers", c.answered(500))
+	s.expect(p0, 500)
+	if _, failed := c.count(); failed != 0 || !slices.IsSorted(c.answers) {
+		t.Errorf("%d failed, in order: %t", failed, slices.IsSorted(c.answers))
+	}
+	if logs := s.store.Logs(); len(logs) != 0 {
+		t.Errorf("%d logs were made for nothing", len(logs))
+	}
+}
+
+// min_insync 1: what can't reach the leader is confirmed from here, and handed
+// over later, once and in order.
+func TestParkingConfirms(t *testing.T) {
+	for _, mood := range []error{replica.ErrNoLeader, replica.ErrNotEnoughReplicas, errHang} {
+		t.Run(mood.Error(), func(t *testing.T) {
+			s := newSite(t, 1, "s")
+			c := &sender{}
+			s.publish(p0, 1, 20, c)
+			s.until("answers", c.answered(20))
+			s.setMood(mood)
+			s.publish(p0, 21, 40, c)
+			s.until("answers while the leader is gone", c.answered(40))
+			s.publish(p0, 41, 60, c)
+			s.until("answers while parking", c.answered(60))
+			if st := s.f.Status(); len(st.Partitions) != 1 || st.Partitions[0].Parked != 40 || st.Counts.Confirmed != 40 {
+				t.Errorf("status: %+v", st)
+			}
+			s.setMood(nil)
+			s.answerHung()
+			s.expect(p0, 60)
+			s.publish(p0, 61, 80, c)
+			s.expect(p0, 80)
+			s.until("nothing parked", func() bool { return len(s.f.Status().Partitions) == 0 })
+			if _, failed := c.count(); failed > 0 {
+				t.Errorf("failed: %v", c.failed)
+			}
+		})
+	}
+}
+
+// min_insync 2: parked records are held until the leader has them, and take no
+// memory meanwhile; a partition of the same lane goes on.
+func TestParkingHolds(t *testing.T) {
+	s := newSite(t, 2, "s")
+	other := metadata.PartitionID{Stream: "s", Partition: 1}
+	s.mu.Lock()
+	s.moodOf[p0] = errHang
+	s.mu.Unlock()
+	c, d := &sender{}, &sender{}
+	s.publish(p0, 1, 50, c)
+	s.until("parked", func() bool {
+		st := s.f.Status()
+		return len(st.Partitions) == 1 && st.Partitions[0].Held == 50
+	})
+	if all, _ := c.count(); all != 0 {
+		t.Fatalf("%d records were confirmed that only one gateway has", all)
+	}
+	s.publish(other, 1, 100, d)
+	s.until("answers for the other partition", d.answered(100))
+
+	s.mu.Lock()
+	delete(s.moodOf, p0)
+	s.mu.Unlock()
+	s.elect() // what hangs keeps hanging
+	s.until("answers", c.answered(50))
+	s.expect(p0, 50)
+	if _, failed := c.count(); failed != 0 || !slices.IsSorted(c.answers) {
+		t.Errorf("failed: %v, in order: %t", c.failed, slices.IsSorted(c.answers))
+	}
+	s.answerHung()
+	s.expect(p0, 50)
+}
+
+// A gateway that restarts hands over what the process before it parked, to a
+// leader that has part of it, or that remembers nothing of its producer.
+func TestRestartWithABacklog(t *testing.T) {
+	for _, forget := range []bool{false, true} {
+		t.Run(fmt.Sprintf("forget=%t", forget), func(t *testing.T) {
+			s := newSite(t, 1, "s")
+			c := &sender{}
+			s.publish(p0, 1, 30, c)
+			s.expect(p0, 30)
+			s.until("answers", c.answered(30))
+			s.setMood(replica.ErrNoLeader)
+			for n := int64(31); n <= 90; n++ { // many batches
+				s.publish(p0, n, n, c)
+				if n%5 == 0 {
+					s.until("answers", c.answered(int(n)))
+				}
+			}
+			s.close()
+			s.mu.Lock()
+			if forget {
+				clear(s.leader(p0).producers)
+			}
+			s.mu.Unlock()
+			s.open(Policy{})
+			st := s.f.Status()
+			if len(st.Partitions) != 1 || st.Partitions[0].Parked != 60 {
+				t.Errorf("found after the restart: %+v", st)
+			}
+			s.publish(p0, 91, 100, c)
+			s.until("answers", c.answered(100))
+			s.setMood(nil)
+			s.expect(p0, 100)
+			s.until("nothing parked", func() bool { return len(s.f.Status().Partitions) == 0 })
+			if renewed := s.f.Status().Counts.Renewed; (renewed > 0) != forget {
+				t.Errorf("%d new producers", renewed)
+			}
+
+			s.close() // and again: nothing may be handed over twice
+			s.open(Policy{})
+			if st := s.f.Status(); len(st.Partitions) != 0 {
+				t.Errorf("after another restart: %+v", st)
+			}
+			s.publish(p0, 101, 110, c)
+			s.expect(p0, 110)
+		})
+	}
+}
+
+// What can't be parked is refused in the end, and what follows it gets through
+// when the leader is back.
+func TestParkingImpossible(t *testing.T) {
+	name := strings.Repeat("n", metadata.StreamNameMax) // leaves no room for the prefix
+	s := newSite(t, 1, name)
+	p := metadata.PartitionID{Stream: name}
+	s.setMood(replica.ErrNoLeader)
+	c := &sender{}
+	s.publish(p, 1, 10, c)
+	s.until("refusals", c.answered(10))
+	if _, failed := c.count(); failed != 10 {
+		t.Errorf("%d of 10 were refused", failed)
+	}
+	s.until("refused at the door", func() bool {
+		err := s.acc.Append(t.Context(), p, &batch.Record{Value: make([]byte, 8)}, nil, 0)
+		return errors.Is(err, ingest.ErrUnavailable)
+	})
+	s.setMood(nil)
+	d := &sender{}
+	s.until("taken again", func() bool {
+		r := batch.Record{Value: binary.BigEndian.AppendUint64(nil, 11)}
+		if err := s.acc.Append(t.Context(), p, &r, d, 11); err != nil {
+			return false
+		}
+		s.until("an answer", d.answered(len(d.answers)))
+		return true
+	})
+	s.until("an answer", d.answered(1))
+	if _, failed := d.count(); failed != 0 {
+		t.Errorf("after the leader is back: %v", d.failed)
+	}
+}
+
+// Stopping answers what waits, also when the leader never does.
+func TestStopAnswers(t *testing.T) {
+	s := newSite(t, 2, "s")
+	s.setMood(errHang)
+	c := &sender{}
+	s.publish(p0, 1, 10, c)
+	s.close()
+	if all, failed := c.count(); all != 10 || failed != 10 {
+		t.Errorf("%d answers, %d errors; want 10 and 10", all, failed)
+	}
+	s.answerHung() // too late, and harmless
+}
+
+// No more than ReadersMax partitions have parked batches in memory.
+func TestReadersTakeTurns(t *testing.T) {
+	var d readers
+	f := &Forwarder{}
+	f.jobs.init()
+	var routes []*route
+	for range 2*ReadersMax + 1 {
+		r := &route{f: f}
+		routes = append(routes, r)
+		d.ask(r)
+	}
+	if len(f.jobs.list) != ReadersMax || len(d.reading) != ReadersMax {
+		t.Fatalf("%d reads, want %d", len(f.jobs.list), ReadersMax)
+	}
+	d.ask(routes[0]) // wants more, and goes behind the others
+	if _, ok := d.reading[routes[ReadersMax]]; !ok || len(d.reading) != ReadersMax {
+		t.Error("the next did not get its turn")
+	}
+	for _, r := range routes {
+		d.release(r)
+	}
+	if _, ok := d.reading[routes[0]]; !ok || len(d.waiting) != 0 {
+		t.Error("the first did not get its second turn")
+	}
+}
