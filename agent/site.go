@@ -109,16 +109,11 @@ func (s *site) openReplicas() (err error) {
 	})
 	s.server = &peer.Server{Service: s.replicas, Logger: a.log}
 	s.forward, err = forward.New(forward.Config{
-		Store: a.store, Leader: leaders{s.replicas}, Image: s.image, Changed: s.quorum.Watch, Logger: a.log,
+		Store: a.store, Leader: s.replicas, Image: s.image, Changed: s.quorum.Watch, Logger: a.log,
 		Policy: forward.Policy{ParkAfter: a.config.Site.ParkTime(1), ParkHeldAfter: a.config.Site.ParkTime(2)},
 	})
 	return err
 }
-
-// leaders takes batches to whoever leads their partitions.
-type leaders struct{ *replica.Manager }
-
-func (l leaders) Produce(batches []*replica.Append) { l.Deliver(batches) }
 
 // profiles are the timings of gossip and raft: by the kind of network, or as
 // the file says.

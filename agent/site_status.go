@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"time"
 
 	"cistern/agent/status"
 	"cistern/gossip"
@@ -35,7 +34,7 @@ func (s *site) describe(d *status.Document) {
 		Quorum:      quorumStatus(q),
 		HealthScore: s.gossip.HealthScore(), Conflict: q.Conflict, NameConflict: s.namesake(),
 		ConfigDiffs: s.differing(), ISRChanges: stats.ISRChanges, Elections: stats.Elections,
-		Parking: status.Parking{Parked: f.Parked, HandedOver: f.HandedOver, Resent: f.Resent, Refused: f.Refused, Confirmed: f.Confirmed, Lost: f.Lost},
+		Parking: status.Parking{Parked: f.Counts.Parked, HandedOver: f.Counts.HandedOver},
 	}
 	d.Site.Members = s.members(image, d.Site.Quorum)
 	s.describeParked(d, f.Partitions)
@@ -121,18 +120,13 @@ func holdings(image *metadata.Image) (leads, keeps map[metadata.NodeID]int) {
 
 // describeParked adds what is parked here.
 func (s *site) describeParked(d *status.Document, parked []forward.PartitionStatus) {
-	now := time.Now()
 	for i := range d.Streams {
 		sum := &status.Parked{OldestSeconds: -1}
 		for _, p := range parked {
-			if p.Partition.Stream != d.Streams[i].Name || p.Batches == 0 && p.Held == 0 {
+			if p.Partition.Stream != d.Streams[i].Name {
 				continue
 			}
-			one := status.Parked{Batches: p.Batches, Records: p.Records, Held: p.Held, OldestSeconds: -1, Reason: oneLine(p.Error)}
-			if !p.Oldest.IsZero() {
-				one.OldestSeconds = max(0, now.Sub(p.Oldest).Seconds())
-			}
-			sum.Add(one)
+			sum.Add(status.Parked{Records: p.Parked, Held: p.Held, OldestSeconds: -1, Reason: oneLine(p.Cause)})
 		}
 		d.Streams[i].Parked = sum
 	}

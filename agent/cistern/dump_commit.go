@@ -106,7 +106,7 @@ func (d *dumper) frame(names map[uint32]metadata.PartitionID, f segment.Frame) f
 		for ref, name := range found {
 			names[ref] = name
 		}
-	case segment.FrameBatch, segment.FrameTruncate:
+	case segment.FrameBatch, segment.FrameTruncate, segment.FrameRestart:
 		name, known := names[f.Partition]
 		out.Partition = name.String()
 		if !known {

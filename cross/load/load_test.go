@@ -2,6 +2,8 @@ package load
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -95,5 +97,25 @@ func TestAWrongPubackIsAnError(t *testing.T) {
 	_, err := Run(t.Context(), Load{Address: broker(t, 0, true), Clients: 1, InFlight: 1, Size: 128, Duration: time.Second})
 	if err == nil {
 		t.Error("no error for the PUBACK of a message that was never sent")
+	}
+}
+
+func TestAwaitConfirm(t *testing.T) {
+	if err := AwaitConfirm(t.Context(), broker(t, 0, false)); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := AwaitConfirm(ctx, "127.0.0.1:1"); !errors.Is(err, context.Canceled) {
+		t.Errorf("waiting for nobody ended with %v", err)
+	}
+}
+
+func TestClientsTakeAddressesInTurn(t *testing.T) {
+	l := Load{Addresses: []string{"a", "b"}}
+	for i, want := range []string{"a", "b", "a"} {
+		if got := l.address(i); got != want {
+			t.Errorf("client %d goes to %s, want %s", i, got, want)
+		}
 	}
 }

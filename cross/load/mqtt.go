@@ -38,14 +38,20 @@ type client struct {
 	next int
 	sent []time.Time // by packet id
 	out  []byte
+
+	patience time.Duration // with an answer
 }
 
 func connect(address, id, topic string, window int, pool [][]byte) (*client, error) {
-	conn, err := net.Dial("tcp", address)
+	return connectWithin(answerTimeout, address, id, topic, window, pool)
+}
+
+func connectWithin(patience time.Duration, address, id, topic string, window int, pool [][]byte) (*client, error) {
+	conn, err := net.DialTimeout("tcp", address, patience)
 	if err != nil {
 		return nil, err
 	}
-	c := &client{conn: conn, in: bufio.NewReader(conn), topic: topic, pool: pool, sent: make([]time.Time, window+1)}
+	c := &client{conn: conn, in: bufio.NewReader(conn), topic: topic, pool: pool, sent: make([]time.Time, window+1), patience: patience}
 	if err := c.handshake(id); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("connecting %s to %s: %w", id, address, err)
@@ -62,7 +68,7 @@ func (c *client) handshake(id string) error {
 	if _, err := c.conn.Write(append(packet, body...)); err != nil {
 		return err
 	}
-	_ = c.conn.SetReadDeadline(time.Now().Add(answerTimeout))
+	_ = c.conn.SetReadDeadline(time.Now().Add(c.patience))
 	var ack [4]byte
 	if _, err := io.ReadFull(c.in, ack[:]); err != nil {
 		return err
@@ -94,7 +100,7 @@ func (c *client) flush() error {
 // acks waits for a PUBACK and returns the packet ids of it and of those that
 // came with it.
 func (c *client) acks(ids []uint16) ([]uint16, error) {
-	_ = c.conn.SetReadDeadline(time.Now().Add(answerTimeout))
+	_ = c.conn.SetReadDeadline(time.Now().Add(c.patience))
 	for first := true; first || c.in.Buffered() >= ackBytes; first = false {
 		var b [ackBytes]byte
 		if _, err := io.ReadFull(c.in, b[:]); err != nil {

@@ -11,10 +11,13 @@ import (
 
 // Load is who publishes how much.
 type Load struct {
-	Address  string
-	Clients  int
-	InFlight int // messages of one client without PUBACK
-	Size     int // bytes of a payload
+	Address string
+	// Addresses, when there are any, are those of several servers: the clients
+	// take them in turn, and Address means nothing.
+	Addresses []string
+	Clients   int
+	InFlight  int // messages of one client without PUBACK
+	Size      int // bytes of a payload
 	// Rate is messages per second and client; 0 is as fast as PUBACKs come.
 	Rate     float64
 	Warmup   time.Duration
@@ -55,7 +58,7 @@ func Run(ctx context.Context, l Load) (Result, error) {
 	}()
 	for i := range l.Clients {
 		id := fmt.Sprintf("load-%d", i)
-		c, err := connect(l.Address, id, fmt.Sprintf("plant/line%d/press%d", i%8, i), l.InFlight, Records(i, payloadsPerClient, l.Size))
+		c, err := connect(l.address(i), id, fmt.Sprintf("plant/line%d/press%d", i%8, i), l.InFlight, Records(i, payloadsPerClient, l.Size))
 		if err != nil {
 			return Result{}, err
 		}
@@ -87,6 +90,13 @@ func Run(ctx context.Context, l Load) (Result, error) {
 	slices.Sort(r.latencies)
 	r.Messages = int64(len(r.latencies))
 	return r, errors.Join(append(failed, ctx.Err())...)
+}
+
+func (l Load) address(client int) string {
+	if n := len(l.Addresses); n > 0 {
+		return l.Addresses[client%n]
+	}
+	return l.Address
 }
 
 // at waits for a time and reads the server's counters then.

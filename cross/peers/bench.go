@@ -5,103 +5,72 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
+	"syscall"
 	"time"
 
 	"cistern/cross/load"
 	"cistern/cross/rig"
 )
 
-const payloadBytes = 256
+const (
+	payloadBytes  = 256
+	wearDiskBytes = 4 << 30 // sparse: RAM is taken for what is written
+)
 
 type bench struct {
-	dir     string
-	servers []server
-	rounds  int
-	warmup  time.Duration
-	each    time.Duration
-}
-
-// row is one shape of load; rate 0 is as fast as it goes.
-type row struct {
-	clients, inFlight int
-	rate              float64
-}
-
-var rows = []row{
-	{1, 1, 0}, {1, 32, 0}, {16, 1, 0}, {16, 32, 0}, {128, 32, 0},
-	{16, 1, 100},
-}
-
-func (r row) String() string {
-	if r.rate > 0 {
-		return fmt.Sprintf("%d × %.0f/s", r.clients, r.rate)
-	}
-	return fmt.Sprintf("%d × %d", r.clients, r.inFlight)
+	dir    string
+	rounds int
+	warmup time.Duration
+	each   time.Duration
 }
 
 // figures are what one server gave under one row.
 type figures struct {
 	load.Result
-	cpu     time.Duration
-	flushes int64
-	rss     int64
+	row     row
+	cpu     time.Duration // of all processes
+	rss     int64         // of the largest
+	flushes int64         // of the disk
+	device  float64       // bytes per payload byte and copy, -1: not counted
 }
 
-func (b *bench) prepare(ctx context.Context, wanted []string) error {
-	all, err := servers(ctx, b.dir)
-	if err != nil {
-		return err
-	}
-	for _, s := range all {
-		if len(wanted) == 0 || slices.Contains(wanted, s.name) {
-			b.servers = append(b.servers, s)
-		}
-	}
-	return nil
-}
+func (f *figures) messages() float64 { return float64(max(1, f.Messages)) }
 
-func (b *bench) run(ctx context.Context) error {
-	fmt.Printf("QoS 1, %d-byte JSON, median of %d rounds of %s\n\n", payloadBytes, b.rounds, b.each)
-	fmt.Println("| clients × in flight | server | messages/s | cistern is | p50 ms | p99 ms | CPU s per M | flushes per 1,000 | RSS MB |")
-	fmt.Println("|---|---|--:|--:|--:|--:|--:|--:|--:|")
-	for _, r := range rows {
-		median := make([]figures, len(b.servers))
-		rounds := make([][]figures, len(b.servers))
-		for range b.rounds {
-			for i, s := range b.servers {
-				f, err := b.measure(ctx, s, r)
+// run measures one table, row by row.
+func (b *bench) run(ctx context.Context, p part) error {
+	p.header()
+	for _, r := range p.rows {
+		rounds := make([][]figures, len(p.servers))
+		for round := range b.rounds {
+			for i, s := range p.servers {
+				f, err := b.measure(ctx, s, b.dir, r, round)
 				if err != nil {
 					return fmt.Errorf("%s at %s: %w", s.name, r, err)
 				}
 				rounds[i] = append(rounds[i], f)
 			}
 		}
-		for i, s := range b.servers {
-			median[i] = middle(rounds[i], r)
-			b.print(r, s.name, median[i], median[0])
+		median := make([]figures, len(p.servers))
+		for i, s := range p.servers {
+			median[i] = middle(rounds[i])
+			if p.wear {
+				var err error
+				if median[i].device, err = b.worn(ctx, s, r); err != nil {
+					return fmt.Errorf("%s at %s, on a loop device: %w", s.name, r, err)
+				}
+			}
+			p.line(s.name, &median[i], &median[0])
 		}
 	}
-	fmt.Println("\nFlushes are those of the whole disk the data lies on: quiet it before believing small numbers.")
+	fmt.Printf("\nQoS 1, %d-byte JSON, median of %d rounds of %s. %s\n", payloadBytes, b.rounds, b.each, p.remark)
 	return nil
-}
-
-func (b *bench) print(r row, name string, f, first figures) {
-	times := "–"
-	if name != b.servers[0].name && r.rate == 0 {
-		times = fmt.Sprintf("%.2f ×", first.PerSecond()/max(f.PerSecond(), 1))
-	}
-	n := float64(max(1, f.Messages))
-	fmt.Printf("| %s | %s | %.0f | %s | %.2f | %.2f | %.1f | %.1f | %.0f |\n", r, name,
-		f.PerSecond(), times, f.Percentile(50).Seconds()*1000, f.Percentile(99).Seconds()*1000,
-		f.cpu.Seconds()*1e6/n, float64(f.flushes)*1000/n, float64(f.rss)/1e6)
 }
 
 // middle is the median by what the row is about: speed, or the slow end of
 // latency when the pace is given.
-func middle(all []figures, r row) figures {
+func middle(all []figures) figures {
 	slices.SortFunc(all, func(a, b figures) int {
-		if r.rate > 0 {
+		if a.row.rate > 0 {
 			return int(a.Percentile(99) - b.Percentile(99))
 		}
 		return int(a.PerSecond() - b.PerSecond())
@@ -109,38 +78,90 @@ func middle(all []figures, r row) figures {
 	return all[len(all)/2]
 }
 
-// measure puts one load on a fresh server.
-func (b *bench) measure(ctx context.Context, s server, r row) (f figures, err error) {
-	server, err := s.start(b.dir)
+// measure puts one load on a fresh server, with its data below dir. In each
+// round another of several processes has the first client: who leads what
+// should not be luck.
+func (b *bench) measure(ctx context.Context, s server, dir string, r row, round int) (f figures, err error) {
+	server, err := s.run(ctx, dir)
 	if err != nil {
 		return f, err
 	}
 	defer server.stop()
-	disk, err := rig.DeviceOf(server.dir)
+	disk, err := rig.DeviceOf(dir)
 	if err != nil {
 		return f, err
 	}
-	var (
-		use      [2]rig.Usage
-		counters [2]rig.Counters
-		n        int
-	)
+	n := round % len(server.addresses)
+	var before, after moment
+	f.row, f.device = r, -1
 	f.Result, err = load.Run(ctx, load.Load{
-		Address: server.address, Clients: r.clients, InFlight: r.inFlight, Size: payloadBytes,
+		Addresses: slices.Concat(server.addresses[n:], server.addresses[:n]),
+		Clients:   r.clients, InFlight: r.inFlight, Size: payloadBytes,
 		Rate: r.rate, Warmup: b.warmup, Duration: b.each,
-		Measured: func() {
-			use[n], _ = server.Usage() // a server that is gone shows in the load
-			counters[n], _ = rig.DeviceCounters(disk)
-			n++
-		},
+		Measured: func() { before, after = after, take(server, disk) },
 	})
 	if err != nil {
-		if out := strings.TrimSpace(server.Output()); out != "" {
-			fmt.Fprintln(os.Stderr, out)
-		}
+		fmt.Fprint(os.Stderr, server.output())
 		return f, err
 	}
-	f.cpu, f.rss = use[1].CPU-use[0].CPU, use[1].RSS
-	f.flushes = counters[1].Flushes - counters[0].Flushes
+	f.cpu, f.rss = after.cpu-before.cpu, after.rss
+	f.flushes = after.disk.Flushes - before.disk.Flushes
 	return f, nil
+}
+
+// moment is every counter at one time. A server that is gone shows in the load.
+type moment struct {
+	cpu  time.Duration
+	rss  int64
+	disk rig.Counters
+}
+
+func take(r *running, disk string) (m moment) {
+	for _, p := range r.processes {
+		u, _ := p.Usage()
+		m.cpu += u.CPU
+		m.rss = max(m.rss, u.RSS)
+	}
+	m.disk, _ = rig.DeviceCounters(disk)
+	return m
+}
+
+// worn counts what reaches the device, on a disk of its own: bytes per payload
+// byte and copy. Without root it can't, and says -1: what /proc tells of a
+// process leaves out the file system's journal and counts whole folios.
+//
+// The run is cut from the outside, with nothing in it but the load: connecting,
+// warm-up and the sync at the end are small beside it.
+func (b *bench) worn(ctx context.Context, s server, r row) (float64, error) {
+	disk, err := rig.NewDisk(wearDiskBytes)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "device bytes are not counted:", err)
+		return -1, nil
+	}
+	defer disk.Close()
+	server, err := s.run(ctx, disk.Dir)
+	if err != nil {
+		return 0, err
+	}
+	defer server.stop()
+	syscall.Sync() // what starting has left dirty
+	before, err := disk.Counters()
+	if err != nil {
+		return 0, err
+	}
+	result, err := load.Run(ctx, load.Load{
+		Addresses: server.addresses, Clients: r.clients, InFlight: r.inFlight, Size: payloadBytes,
+		Rate: r.rate, Duration: b.each,
+	})
+	if err != nil {
+		fmt.Fprint(os.Stderr, server.output())
+		return 0, err
+	}
+	syscall.Sync() // what is still dirty belongs to the load
+	after, err := disk.Counters()
+	if err != nil {
+		return 0, err
+	}
+	payload := float64(max(1, result.Messages)) * payloadBytes * float64(len(server.addresses))
+	return float64(after.Minus(before).BytesWritten) / payload, nil
 }

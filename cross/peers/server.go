@@ -3,129 +3,110 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"time"
+	"strings"
 
+	"cistern/cross/load"
 	"cistern/cross/rig"
 )
 
-// server is one kind of server: how it is configured and started.
+// server is one kind of server, of one process or several.
 type server struct {
 	name   string
 	binary string
-	// config returns the text of its configuration file.
-	config func(address, dir string) string
-	// args returns its command line, given the name of that file.
-	args func(file string) []string
+	// start starts it with its data below dir, and returns when it has been
+	// told to; it need not be ready.
+	start func(binary, dir string) (*running, error)
 }
 
-const natsPackage = "github.com/nats-io/nats-server/v2"
-
-// servers builds or finds every server; one that is missing is an error, since
-// a comparison that leaves somebody out says nothing.
-func servers(ctx context.Context, dir string) ([]server, error) {
-	if err := rig.Build(ctx, ".", dir, natsPackage); err != nil {
-		return nil, err
-	}
-	if err := rig.Build(ctx, "../..", dir, "cistern/agent/cistern"); err != nil {
-		return nil, err
-	}
-	mosquitto, err := exec.LookPath("mosquitto")
-	if err != nil {
-		if mosquitto, err = exec.LookPath("/usr/sbin/mosquitto"); err != nil {
-			return nil, fmt.Errorf("mosquitto is not installed (Debian: apt-get install mosquitto): %w", err)
-		}
-	}
-	nats := filepath.Join(dir, "nats-server")
-	config := func(file string) []string { return []string{"-c", file} }
-	return []server{
-		{"cistern", filepath.Join(dir, "cistern"), cisternConfig, func(file string) []string { return []string{"run", "--config", file} }},
-		{"nats-always", nats, natsConfig("always"), config},
-		{"nats-default", nats, natsConfig("2m"), config},
-		{"mosquitto", mosquitto, mosquittoConfig, config},
-	}, nil
-}
-
-func cisternConfig(address, dir string) string {
-	return fmt.Sprintf(`[gateway]
-data = %q
-[[mqtt.listener]]
-address = %q
-anonymous = true
-[[stream]]
-name = "mqtt"
-commit_window = "0s" # as fast as the device: nobody else has a write budget
-[log]
-level = "warn"
-`, filepath.Join(dir, "data"), address)
-}
-
-func natsConfig(interval string) func(address, dir string) string {
-	return func(address, dir string) string {
-		host, port, _ := net.SplitHostPort(address)
-		return fmt.Sprintf(`server_name: bench
-listen: "127.0.0.1:-1"
-jetstream { store_dir: %q, sync_interval: %s }
-mqtt { host: %q, port: %s }
-`, filepath.Join(dir, "data"), interval, host, port)
-	}
-}
-
-func mosquittoConfig(address, _ string) string {
-	host, port, _ := net.SplitHostPort(address)
-	return fmt.Sprintf("listener %s %s\nallow_anonymous true\npersistence false\n", port, host)
-}
-
-// running is a server that accepts connections.
+// running are the processes of one server.
 type running struct {
-	*rig.Process
-	address string
-	dir     string
+	dir       string
+	processes []*rig.Process
+	addresses []string // of each, for MQTT
+
+	// ready, when not nil, waits for what a confirmed message does not show.
+	ready func(context.Context) error
 }
 
-func (s server) start(dir string) (*running, error) {
+// run starts a server and returns when each of its processes has confirmed a
+// message: it is formed, and has made what it makes for its first client.
+func (s server) run(ctx context.Context, dir string) (*running, error) {
 	dir, err := os.MkdirTemp(dir, "data-")
 	if err != nil {
 		return nil, err
 	}
-	address, err := rig.FreeAddress()
+	r, err := s.start(s.binary, dir)
+	if err == nil {
+		err = r.await(ctx)
+	}
 	if err != nil {
-		return nil, err
-	}
-	file := filepath.Join(dir, "config")
-	if err := os.WriteFile(file, []byte(s.config(address, dir)), 0o644); err != nil {
-		return nil, err
-	}
-	p, err := rig.Start(nil, s.binary, s.args(file)...)
-	if err != nil {
-		return nil, err
-	}
-	r := &running{p, address, dir}
-	if err := r.awaitListening(); err != nil {
+		err = fmt.Errorf("starting %s: %w\n%s", s.name, err, r.output())
 		r.stop()
-		return nil, fmt.Errorf("%s: %w", s.name, err)
+		_ = os.RemoveAll(dir)
+		return nil, err
 	}
 	return r, nil
 }
 
-func (r *running) awaitListening() error {
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-		select {
-		case <-r.Exited():
-			return fmt.Errorf("it ended at once:\n%s", r.Output())
-		case <-time.After(20 * time.Millisecond):
-		}
-		if c, err := net.Dial("tcp", r.address); err == nil {
-			return c.Close()
+func (r *running) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for i, p := range r.processes {
+		ctx, cancel := context.WithCancelCause(ctx)
+		go func() {
+			select {
+			case <-p.Exited():
+				cancel(fmt.Errorf("process %d ended at once", i))
+			case <-ctx.Done():
+			}
+		}()
+		err := load.AwaitConfirm(ctx, r.addresses[i])
+		cancel(nil)
+		if err != nil {
+			return err
 		}
 	}
-	return fmt.Errorf("nothing listens on %s:\n%s", r.address, r.Output())
+	if r.ready != nil {
+		return r.ready(ctx)
+	}
+	return nil
+}
+
+// add starts one process more, with that configuration file in the folder.
+func (r *running) add(address, binary, config string, args ...string) error {
+	name := fmt.Sprintf("%s/%d.conf", r.dir, len(r.processes)+1)
+	if err := os.WriteFile(name, []byte(config), 0o644); err != nil {
+		return err
+	}
+	p, err := rig.Start(nil, binary, append(args, name)...)
+	if err != nil {
+		return err
+	}
+	r.processes, r.addresses = append(r.processes, p), append(r.addresses, address)
+	return nil
+}
+
+// output is what the processes have said.
+func (r *running) output() string {
+	var b strings.Builder
+	if r == nil {
+		return ""
+	}
+	for i, p := range r.processes {
+		if out := strings.TrimSpace(p.Output()); out != "" {
+			fmt.Fprintf(&b, "process %d:\n%s\n", i+1, out)
+		}
+	}
+	return b.String()
 }
 
 func (r *running) stop() {
-	r.Kill()
+	if r == nil {
+		return
+	}
+	for _, p := range r.processes {
+		p.Kill()
+	}
 	_ = os.RemoveAll(r.dir)
 }

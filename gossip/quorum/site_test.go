@@ -2,6 +2,7 @@ package quorum
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -254,18 +255,25 @@ func (s *site) formed(names ...string) {
 }
 
 // propose makes a change through a gateway and fails the test if it wasn't made.
+// An election in between leaves its fate open; then it is proposed again, and
+// may be refused because it was made.
 func (s *site) propose(via string, c metadata.Change) metadata.Result {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	r, err := s.nodes[via].q.Propose(ctx, c)
-	if err == nil {
-		err = r.Err()
+	for again := false; ; again = true {
+		r, err := s.nodes[via].q.Propose(ctx, c)
+		switch {
+		case errors.Is(err, ErrUnknownFate) && ctx.Err() == nil:
+			continue
+		case err == nil && !again:
+			err = r.Err()
+		}
+		if err != nil {
+			s.t.Fatalf("proposed through %s: %v", via, err)
+		}
+		return r
 	}
-	if err != nil {
-		s.t.Fatalf("proposed through %s: %v", via, err)
-	}
-	return r
 }
 
 func putStream(name string) metadata.Change {

@@ -160,7 +160,7 @@ func (p *Partition) giveUp(s *FollowerStep, to int64) {
 		s.Truncate, s.Restart = false, false
 		return
 	}
-	s.Lost, p.hw, s.Moved = p.hw-to, to, true
+	s.Lost, p.hw, s.Moved = p.hw-to, max(to, p.log.StartOffset()), true
 }
 
 // AdmitCopy is asked by the journal right before a follower's batch is placed
