@@ -10,8 +10,15 @@
 //
 //	Append ──▶ open batches ──▶ sealer: build ──▶ lane: write, sync ──▶ finisher: Complete …, Flush
 //
+// On a site of several gateways a [Journal] takes the batches in place of the
+// lane, brings them to the gateways that lead their partitions, and answers each
+// on its own; one that is slow then holds up nobody else:
+//
+//	Append ──▶ open batches ──▶ sealer: build ──▶ Journal ──▶ answers: Complete …, Flush
+//
 // Every Append that returned nil is answered by exactly one Complete, after
-// the record is on flash. Nothing here confirms anything earlier.
+// the record is on flash. Nothing here confirms anything earlier, but for
+// streams with acks = 0 behind a Journal.
 package ingest
 
 import "errors"
