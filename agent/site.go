@@ -109,10 +109,22 @@ func (s *site) openReplicas() (err error) {
 	})
 	s.server = &peer.Server{Service: s.replicas, Logger: a.log}
 	s.forward, err = forward.New(forward.Config{
-		Store: a.store, Leader: s.replicas, Image: s.image, Changed: s.quorum.Watch, Logger: a.log,
+		Store: a.store, Leader: s.replicas, Image: s.image, Changed: s.quorum.Watch, MinInsync: s.minInsync, Logger: a.log,
 		Policy: forward.Policy{ParkAfter: a.config.Site.ParkTime(1), ParkHeldAfter: a.config.Site.ParkTime(2)},
 	})
 	return err
+}
+
+// minInsync is how many gateways must have a record of that partition before it
+// is confirmed. Of a partition nobody knows yet nothing is confirmed that lies
+// only here.
+func (s *site) minInsync(id metadata.PartitionID) int {
+	image := s.image()
+	p := image.Partition(id)
+	if p == nil {
+		return 2
+	}
+	return controller.MinInsync(image.Streams[id.Stream].Config, p.Settled())
 }
 
 // profiles are the timings of gossip and raft: by the kind of network, or as
