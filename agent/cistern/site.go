@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -135,20 +136,23 @@ func memberNotes(m *status.Member) []string {
 
 // quorumLine says in one line who is there and whether they agree.
 func quorumLine(s *status.Site) string {
-	alive := 0
+	alive, voters := 0, 0
 	for _, m := range s.Members {
 		if m.State == status.MemberAlive {
 			alive++
+			if slices.Contains(s.Quorum.Voters, m.Name) {
+				voters++
+			}
 		}
 	}
 	line := fmt.Sprintf("%d of %d gateways alive", alive, len(s.Members))
 	switch {
 	case !s.Formed:
 		return line + ", not formed yet"
-	case !s.Quorum.HasQuorum:
-		return line + ", no majority of the voters " + strings.Join(s.Quorum.Voters, ", ")
-	case s.Quorum.Leader == "":
-		return line + ", electing a quorum leader"
+	case s.Quorum.HasQuorum && s.Quorum.Leader != "":
+		return line + fmt.Sprintf(", quorum led by %s (term %d)", s.Quorum.Leader, s.Quorum.Term)
+	case 2*voters <= len(s.Quorum.Voters):
+		return line + fmt.Sprintf(", no majority: %d of %d voters (%s)", voters, len(s.Quorum.Voters), strings.Join(s.Quorum.Voters, ", "))
 	}
-	return line + fmt.Sprintf(", quorum led by %s (term %d)", s.Quorum.Leader, s.Quorum.Term)
+	return line + ", electing a quorum leader"
 }

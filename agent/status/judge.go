@@ -8,9 +8,10 @@ import (
 )
 
 const (
-	// leaderlessGrace is what an election may take before its partition is a
-	// warning: a /health that fails at each of them would be silenced soon.
-	leaderlessGrace = 10 * time.Second
+	// electionGrace is what an election may take, of a partition's leader or of
+	// the quorum's, before it is a warning: one that comes with every restart
+	// would be silenced soon.
+	electionGrace = 10 * time.Second
 	// uncleanLasts is how long records that were given up stay a warning.
 	uncleanLasts = 24 * time.Hour
 	namesMax     = 5 // in a warning's detail
@@ -21,11 +22,11 @@ const (
 type SiteJudge struct {
 	Now func() time.Time // nil: time.Now
 
-	mu         sync.Mutex
-	leaderless map[string]time.Time // partition → since when
-	known      bool
-	unclean    int64 // elections, when they were last counted
-	grown      time.Time
+	mu      sync.Mutex
+	lasting map[string]time.Time // what an election ends → since when it has been so
+	known   bool
+	unclean int64 // elections, when they were last counted
+	grown   time.Time
 }
 
 // Judge sets and clears what d shows the need for.
@@ -36,10 +37,10 @@ func (j *SiteJudge) Judge(h *Health, d *Document) {
 	}
 	self := s.Self()
 	h.Update(SiteForming, !s.Formed, "%d gateways are in touch", len(s.alive()))
-	h.Update(SiteNoQuorum, s.Formed && !s.Quorum.HasQuorum, "in touch: %s; voters: %s", list(s.alive()), list(s.Quorum.Voters))
+	h.Update(SiteNoQuorum, j.lasts("quorum", s.Formed && !s.Quorum.HasQuorum), "in touch: %s; voters: %s", list(s.alive()), list(s.Quorum.Voters))
 	h.Update(SiteConflict, s.Conflict != "", "%s", s.Conflict)
 	h.Update(NameConflict, s.NameConflict != "", "%s", s.NameConflict)
-	h.Update(GatewayFenced, self != nil && self.Fenced, "")
+	h.Update(GatewayFenced, j.lasts("fenced", self != nil && self.Fenced), "")
 	h.Update(GatewayDraining, self != nil && self.Draining, "")
 	h.Update(ConfigDiffers, len(s.ConfigDiffs) > 0, "%s", list(s.ConfigDiffs))
 	p := d.ParkedTotal()
@@ -59,36 +60,33 @@ func (j *SiteJudge) partitions(h *Health, d *Document) {
 			if p.UnderReplicated {
 				under = append(under, name)
 			}
-			if p.Leader == "" {
+			if j.lasts("leader of "+name, p.Leader == "") {
 				without = append(without, name)
 			}
 		}
 	}
 	h.Update(UnderReplicated, len(under) > 0, "%s", list(under))
-	without = j.lasting(without)
 	h.Update(PartitionLeaderless, len(without) > 0, "%s", list(without))
 	h.Update(RecordsGivenUp, j.grew(unclean), "%d unclean elections ever", unclean)
 }
 
-// lasting returns those that have been without a leader for longer than an
-// election takes.
-func (j *SiteJudge) lasting(without []string) []string {
+// lasts says whether something has been so for longer than an election takes.
+func (j *SiteJudge) lasts(what string, holds bool) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	now, since := j.now(), map[string]time.Time{}
-	var long []string
-	for _, name := range without {
-		begun, ok := j.leaderless[name]
-		if !ok {
-			begun = now
-		}
-		since[name] = begun
-		if now.Sub(begun) >= leaderlessGrace {
-			long = append(long, name)
-		}
+	if !holds {
+		delete(j.lasting, what)
+		return false
 	}
-	j.leaderless = since
-	return long
+	if j.lasting == nil {
+		j.lasting = map[string]time.Time{}
+	}
+	now := j.now()
+	since, ok := j.lasting[what]
+	if !ok {
+		since, j.lasting[what] = now, now
+	}
+	return now.Sub(since) >= electionGrace
 }
 
 // grew says whether there was an unclean election lately. What was counted

@@ -57,12 +57,14 @@ func TestSiteJudge(t *testing.T) {
 		{"well", func(d *Document) { d.Streams[0].Partitions[0].UnderReplicated = false }, nil, ""},
 		{"parked", func(d *Document) { d.Streams[0].Parked = &Parked{Records: 5, Held: 2} }, []Code{RecordsParked}, "5 records, 2 of them held"},
 		{"parked no more", func(d *Document) { d.Streams[0].Parked = &Parked{OldestSeconds: -1} }, nil, ""},
-		{"no quorum", func(d *Document) { d.Site.Quorum.HasQuorum = false }, []Code{SiteNoQuorum}, "in touch: a, b; voters: a, b, c"},
+		{"a quorum election", func(d *Document) { d.Site.Quorum.HasQuorum = false }, nil, ""},
+		{"no quorum", func(d *Document) { now = now.Add(electionGrace) }, []Code{SiteNoQuorum}, "in touch: a, b; voters: a, b, c"},
 		{"forming", func(d *Document) { d.Site.Formed = false }, []Code{SiteForming}, "2 gateways are in touch"},
 		{"fenced and draining", func(d *Document) {
 			d.Site.Formed, d.Site.Quorum.HasQuorum = true, true
 			d.Site.Members[0].Fenced, d.Site.Members[0].Draining = true, true
-		}, []Code{GatewayFenced, GatewayDraining}, ""},
+		}, []Code{GatewayDraining}, ""},
+		{"fenced for long", func(*Document) { now = now.Add(electionGrace) }, []Code{GatewayFenced, GatewayDraining}, ""},
 		{"conflicts", func(d *Document) {
 			d.Site.Members[0].Fenced, d.Site.Members[0].Draining = false, false
 			d.Site.Conflict, d.Site.NameConflict = "d of site y", "10.0.0.9"
@@ -73,7 +75,7 @@ func TestSiteJudge(t *testing.T) {
 		}, []Code{ConfigDiffers}, "1, 2, 3, 4, 5 and 2 more"},
 		{"lost", func(d *Document) { d.Site.ConfigDiffs, d.Site.Parking.Lost = nil, 3 }, []Code{ParkedLost}, "3 records since the start"},
 		{"an election", func(d *Document) { d.Site.Parking.Lost, d.Streams[0].Partitions[1].Leader = 0, "" }, nil, ""},
-		{"that does not end", func(*Document) { now = now.Add(leaderlessGrace) }, []Code{PartitionLeaderless}, "mqtt/1"},
+		{"that does not end", func(*Document) { now = now.Add(electionGrace) }, []Code{PartitionLeaderless}, "mqtt/1"},
 		{"is over", func(d *Document) { d.Streams[0].Partitions[1].Leader = "a" }, nil, ""},
 		{"the next", func(d *Document) { d.Streams[0].Partitions[1].Leader = "" }, nil, ""},
 		{"an unclean one", func(d *Document) { d.Streams[0].Partitions[1].Leader, d.Streams[0].Partitions[1].Unclean = "c", 1 }, []Code{RecordsGivenUp}, "1 unclean elections ever"},
