@@ -19,6 +19,9 @@ import (
 //	T  what an unclean election gives up is known, and nothing else is given up
 //	O  batches of one origin are in order
 //	U  no batch is there twice
+//
+// An unclean election gives up records, and with them the memory of who sent
+// what: O and U are not checked after one.
 type checker struct {
 	s      *Simulation
 	truth  []mark           // by offset: what stood below some high watermark
@@ -138,7 +141,10 @@ func (c *checker) shown(g *gateway, b *stored) {
 	for range b.next - b.base {
 		c.truth = append(c.truth, mark{b.uid, b.epoch})
 	}
-	if at, twice := c.at[b.uid]; twice {
+	if n := c.copies(b); n < c.s.MinInsync && !c.s.cardsLost && c.uncleanEpoch == 0 {
+		c.s.violate("D", "%s shows offset %d, which is on %d cards of %d", g.name, b.base, n, c.s.MinInsync)
+	}
+	if at, twice := c.at[b.uid]; twice && c.uncleanEpoch == 0 { // a leader chosen uncleanly does not know who sent what
 		c.s.violate("U", "batch %d is at %d and at %d", b.uid, at, b.base)
 	}
 	by := c.from[b.uid]
@@ -147,6 +153,17 @@ func (c *checker) shown(g *gateway, b *stored) {
 	}
 	c.at[b.uid], c.ever[b.uid], c.last[by] = b.base, true, b.uid
 	c.epoch = max(c.epoch, g.part.LeaderEpoch())
+}
+
+// copies counts the cards that a batch is on, synced.
+func (c *checker) copies(b *stored) (n int) {
+	for _, g := range c.s.gateways {
+		log := &g.card.log
+		if i := log.find(b.base); b.next <= log.end && i < len(log.batches) && log.batches[i].uid == b.uid || log.start > b.base {
+			n++
+		}
+	}
+	return n
 }
 
 // leads: a gateway has taken over. Its log is what counts from now on.

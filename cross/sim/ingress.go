@@ -35,6 +35,7 @@ func (in *ingress) open(g *gateway) {
 	newID := func() int64 { g.s.producers++; return 1<<62 | g.s.producers }
 	*in = ingress{g: g, leader: metadata.NoNode,
 		queue: forward.NewQueue(partition, policy, newID, p.pos, p.end, p.remap, g.s.stamp())}
+	g.s.trace("%s has parked %d to %d, remap %+v", g.name, p.pos, p.end, p.remap)
 	in.apply(in.queue.Tick(g.s.stamp()))
 }
 
@@ -111,6 +112,7 @@ func (in *ingress) apply(e *forward.Effects) {
 	if save != nil {
 		r := *save
 		g.later(s.around(s.Sync), func() {
+			s.trace("%s remaps %+v", g.name, r)
 			g.card.parked.remap, g.card.parked.pos = r, r.From
 			in.apply(in.queue.Saved(s.stamp(), nil))
 		})

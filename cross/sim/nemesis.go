@@ -219,8 +219,7 @@ func (s *Simulation) drain(g *gateway) {
 // heal ends all trouble.
 func (s *Simulation) heal() {
 	s.healed = s.now
-	s.Loss, s.Duplicate, s.Late, s.Lost = 0, 0, 0, 0
-	s.Sync, s.Delay, s.Image = min(s.Sync, 10*time.Millisecond), min(s.Delay, 5*time.Millisecond), min(s.Image, 20*time.Millisecond)
+	s.calm()
 	for a := range s.cut {
 		clear(s.cut[a])
 	}

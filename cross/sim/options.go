@@ -50,9 +50,9 @@ func Draw(seed uint64) Options {
 	}
 	o := Options{
 		Gateways: 3 + r.IntN(3), Replicas: 3, MinInsync: 2, Trouble: ms(8000, 25000),
-		Loss: maybe(0.6, 0.3), Duplicate: maybe(0.6, 0.3), Delay: ms(1, 30), Late: maybe(0.5, 0.1), LateMax: ms(300, 3000),
+		Loss: maybe(0.6, 0.3), Duplicate: maybe(0.6, 0.3), Delay: ms(1, 30), Late: maybe(0.5, 0.2), LateMax: ms(300, 6000),
 		Sync: ms(1, 60), Image: ms(1, 400), Lost: maybe(0.6, 0.5), Detect: ms(300, 2000),
-		Produce: ms(30, 200), LagMax: ms(300, 2000), ParkAfter: ms(200, 2000), Unclean: r.IntN(4) == 0,
+		Produce: ms(15, 150), LagMax: ms(300, 2000), ParkAfter: ms(200, 2000), Unclean: r.IntN(4) == 0,
 	}
 	switch r.IntN(6) {
 	case 0:
@@ -67,7 +67,7 @@ func Draw(seed uint64) Options {
 	}
 	for i := range o.Every {
 		if r.IntN(2) == 0 {
-			o.Every[i] = ms(700, 12000)
+			o.Every[i] = ms(400, 8000)
 		}
 	}
 	return o

@@ -62,9 +62,12 @@ func Run(seed uint64, o Options, traced func(string)) Report {
 	s := &Simulation{Options: o, Report: Report{Seed: seed, Counts: map[string]int{}}, traced: traced, producing: true}
 	s.random = rand.New(rand.NewPCG(seed, 0x51a7e))
 	s.check = newChecker(s)
-	s.begin()
 	wrong := func() bool { return s.Violation != nil }
-	s.until(o.Trouble, wrong)
+	s.begin()
+	for n := range nemesis(nemeses) {
+		s.trouble(n)
+	}
+	s.until(s.now+o.Trouble, wrong)
 	if !wrong() {
 		s.end()
 	}
@@ -72,8 +75,10 @@ func Run(seed uint64, o Options, traced func(string)) Report {
 	return s.Report
 }
 
-// begin makes the site.
+// begin makes the site, in peace.
 func (s *Simulation) begin() {
+	trouble := s.Options
+	s.calm()
 	s.quorum = quorum{images: []*metadata.Image{metadata.NewImage()}, dead: map[string]bool{}, since: map[string]time.Duration{}}
 	for n := range s.Gateways {
 		g := &gateway{s: s, n: n, name: string(rune('A' + n))}
@@ -87,9 +92,14 @@ func (s *Simulation) begin() {
 	}
 	s.watch()
 	s.makeStream()
-	for n := range nemesis(nemeses) {
-		s.trouble(n)
-	}
+	s.until(10*time.Second, func() bool { return s.Violation != nil || s.insync() })
+	s.Options = trouble
+}
+
+// calm makes the network and the cards good.
+func (s *Simulation) calm() {
+	s.Loss, s.Duplicate, s.Late, s.Lost = 0, 0, 0, 0
+	s.Sync, s.Delay, s.Image = min(s.Sync, 10*time.Millisecond), min(s.Delay, 5*time.Millisecond), min(s.Image, 20*time.Millisecond)
 }
 
 // makeStream waits until enough gateways are there.
