@@ -40,6 +40,8 @@ type site struct {
 
 	mu         sync.Mutex
 	registered registration                 // what the site knows of this process; zero: nothing yet
+	joined     bool                         // the site has had us as a member, in this process
+	removed    bool                         // and has us no more
 	probing    map[metadata.NodeID]struct{} // one probe of a gateway at a time
 }
 

@@ -42,7 +42,7 @@ func (s *site) run(ctx context.Context) error {
 			default:
 			}
 		}
-		s.gossip.UpdateMeta(s.tell(image))
+		s.gossip.UpdateMeta(s.tell())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -82,10 +82,20 @@ func (s *site) owes(image *metadata.Image) bool {
 func (s *site) unregistered(image *metadata.Image) bool {
 	want, ready := s.flash()
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	r := s.registered
-	s.mu.Unlock()
-	m, known := image.Members[r.node]
-	return ready && (r.store != want.store || r.incarnation != want.incarnation || !known || m.Incarnation == r.given && m.Fenced)
+	m, member := image.Members[r.node]
+	switch {
+	case member:
+		s.joined = true
+	case s.joined:
+		if !s.removed {
+			s.removed = true
+			s.a.log.Error("this gateway was removed from the site: it keeps what is parked here and takes no part any more; to join again, stop it and run `cistern site forget`")
+		}
+		return false
+	}
+	return ready && (r.store != want.store || r.incarnation != want.incarnation || member && m.Incarnation == r.given && m.Fenced)
 }
 
 // registrar registers and makes streams when woken, and tries on until it is
@@ -186,7 +196,7 @@ func (s *site) differing() (names []string) {
 }
 
 // tell is what the others learn of this gateway by gossip.
-func (s *site) tell(image *metadata.Image) func(*gossip.Meta) {
+func (s *site) tell() func(*gossip.Meta) {
 	s.mu.Lock()
 	given := s.registered.given
 	s.mu.Unlock()
@@ -199,8 +209,9 @@ func (s *site) tell(image *metadata.Image) func(*gossip.Meta) {
 		free = u.Available >> flashFreeShift << flashFreeShift
 	}
 	latched := s.a.store.Stats().Latched
+	formed := s.quorum.Site()
 	return func(m *gossip.Meta) {
-		m.Formed, m.Incarnation, m.Uplink, m.FlashFree, m.FlashLatched = image.Site, given, uplink, free, latched
+		m.Formed, m.Incarnation, m.Uplink, m.FlashFree, m.FlashLatched = formed, given, uplink, free, latched
 	}
 }
 
