@@ -10,13 +10,24 @@ import (
 	"time"
 
 	"cistern/agent/status"
-	"cistern/cross/rig"
 )
 
 const (
 	members        = 3
 	sitePartitions = 6 // each gateway leads two
 )
+
+// freeAddress returns an address of a member's own loopback host on which
+// nothing listens just now. The host is its own, since the ports of 127.0.0.1
+// are also those from which members that are up already reach each other.
+func freeAddress(member int) (string, error) {
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.%d:0", 11+member))
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
 
 // cisternSite starts a site of three gateways. A record is on two of them
 // before its PUBACK (min_insync 2), and on the third at about the same time:
@@ -30,16 +41,16 @@ func cisternSite(binary, dir string) (*running, error) {
 	var gossip [members]string
 	for i := range gossip {
 		var err error
-		if gossip[i], err = rig.FreeAddress(); err != nil {
+		if gossip[i], err = freeAddress(i); err != nil {
 			return r, err
 		}
 	}
 	for i := range members {
-		address, err := rig.FreeAddress()
+		address, err := freeAddress(i)
 		if err != nil {
 			return r, err
 		}
-		listen, err := rig.FreeAddress()
+		listen, err := freeAddress(i)
 		if err != nil {
 			return r, err
 		}
@@ -123,14 +134,14 @@ func natsCluster(binary, dir string) (*running, error) {
 	r := &running{dir: dir}
 	var routes [members]string
 	for i := range routes {
-		address, err := rig.FreeAddress()
+		address, err := freeAddress(i)
 		if err != nil {
 			return r, err
 		}
 		routes[i] = "nats://" + address
 	}
 	for i := range members {
-		address, err := rig.FreeAddress()
+		address, err := freeAddress(i)
 		if err != nil {
 			return r, err
 		}
