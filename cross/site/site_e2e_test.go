@@ -1,0 +1,198 @@
+//go:build e2e
+
+package site
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"cistern/agent/status"
+	"cistern/cross/central"
+	"cistern/cross/rig"
+	"cistern/gossip/metadata"
+)
+
+// programs are built once for all tests.
+var programs rig.Programs
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "cistern-site-")
+	if err == nil {
+		programs, err = rig.BuildPrograms(context.Background(), dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// long is for an evening rather than for every change.
+var long = os.Getenv("CISTERN_SITE_LONG") != ""
+
+// often is how many times to do something: a few in CI, more when asked for.
+func often(few, many int) int {
+	if long {
+		return many
+	}
+	return few
+}
+
+// Limits of waiting. Those of a healed site are the bounds of L, with room for a
+// machine that has other things to do.
+const (
+	stepMax   = 60 * time.Second
+	healedMax = 30 * time.Second
+	drainMax  = 90 * time.Second
+)
+
+// interval between two messages of a device.
+const interval = 20 * time.Millisecond
+
+// run starts a site of n gateways for one test, with so many copies.
+func startSite(t *testing.T, n int, toml string) *Site {
+	t.Helper()
+	if err := Needs(); err != nil {
+		t.Skip(err)
+	}
+	s, err := Start(t.Context(), programs, n, toml)
+	must(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, g := range s.Gateways {
+				if g.Process() != nil {
+					t.Logf("last words of %s:\n%s", g.Gateway.Name, g.Process().Output())
+				}
+			}
+		}
+		s.Close()
+	})
+	return s
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// within is the test's context with a deadline.
+func within(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// finish heals everything, wants the site whole within a bound, stops it, and
+// examines what lies on flash and at the centre.
+func finish(t *testing.T, s *Site, fleets ...*Fleet) *Findings {
+	t.Helper()
+	heal(t, s)
+	for _, f := range fleets {
+		must(t, f.Stop())
+	}
+	_, err := s.AwaitView(within(t, drainMax), 20*time.Millisecond, (*rig.View).Drained, nil)
+	must(t, err)
+	insync := settled(t, s)
+	var journals []*Journal
+	for _, g := range s.Gateways {
+		if !g.Running() {
+			continue
+		}
+		if err := g.Terminate(); err != nil {
+			t.Error(err)
+		}
+		j, err := ReadJournal(g.Gateway.Name, g.Data)
+		must(t, err)
+		journals = append(journals, j)
+	}
+	f, err := Examine(journals, insync, s.Ledger)
+	must(t, err)
+	var arrived []Record
+	must(t, central.NewReader(s.Centre.Address()).Each(within(t, stepMax), metadata.DefaultStream, func(r central.Record) {
+		arrived = append(arrived, Record{r.Key, r.Value})
+	}))
+	must(t, f.Centre(arrived, s.Ledger))
+	n := s.Ledger.Tally()
+	t.Logf("confirmed %d, given up %d; %d records in each copy, %d at the centre; %d cut off, %d overtaken",
+		n.Confirmed, n.Abandoned, f.Records, len(arrived), f.Truncated, f.Overtaken)
+	for _, p := range f.Problems() {
+		t.Error(p)
+	}
+	return f
+}
+
+// heal ends every fault and wants all copies in sync and devices confirmed.
+func heal(t *testing.T, s *Site) {
+	t.Helper()
+	must(t, s.Net.Heal())
+	for _, g := range s.Gateways {
+		must(t, g.Plug())
+		switch {
+		case g.stopped:
+			must(t, g.Resume())
+		case !g.Running():
+			must(t, g.Start(t.Context()))
+		}
+	}
+	s.Uplink.Mend(s.Centre.Address())
+	healed := time.Now()
+	must(t, s.AwaitInSync(within(t, healedMax)))
+	t.Logf("all in sync %s after the last repair", time.Since(healed).Round(time.Millisecond))
+}
+
+// settled waits until nothing is on its way between the gateways, and returns who
+// is in sync with what.
+func settled(t *testing.T, s *Site) map[metadata.PartitionID][]string {
+	t.Helper()
+	ctx := within(t, stepMax)
+	for {
+		ends := map[int32][]int64{}
+		insync := map[metadata.PartitionID][]string{}
+		even := true
+		for _, g := range s.Gateways {
+			if !g.Running() {
+				continue
+			}
+			d, err := g.seen(ctx)
+			if err != nil {
+				even = false
+				continue
+			}
+			for _, p := range Partitions(d) {
+				if p.Role == status.RoleLeader {
+					insync[metadata.PartitionID{Stream: metadata.DefaultStream, Partition: p.Partition}] = p.ISR
+				}
+				if slices.Contains(p.ISR, g.Gateway.Name) {
+					ends[p.Partition] = append(ends[p.Partition], p.EndOffset)
+				}
+			}
+		}
+		for _, of := range ends {
+			even = even && slices.Min(of) == slices.Max(of)
+		}
+		if even && len(insync) == partitions {
+			return insync
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("the copies don't come to rest: ends %v, in sync %v", ends, insync)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// elections counts changes of leaders while f runs.
+func elections(t *testing.T, s *Site) int64 {
+	t.Helper()
+	n, err := s.Elections(within(t, stepMax))
+	must(t, err)
+	return n
+}

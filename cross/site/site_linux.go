@@ -1,0 +1,260 @@
+package site
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"cistern/agent/status"
+	"cistern/cross/rig"
+	"cistern/gossip/metadata"
+)
+
+// Where everything listens, each in a namespace of its own.
+const (
+	mqttPort   = "1883"
+	gossipPort = "7610"
+	sitePort   = "7611"
+	kafkaPort  = "9092"
+)
+
+// partitions of the stream: more than gateways, so that each leads some.
+const partitions = 6
+
+// dialTimeout bounds a device's call to a gateway that is silent.
+const dialTimeout = time.Second
+
+// Site is gateways on a network, the centre, and devices' books.
+type Site struct {
+	*rig.Site
+	Net      *Network
+	World    *Host // where devices are, and the uplink ends
+	Gateways []*Gateway
+	Ledger   *rig.Ledger
+
+	programs rig.Programs
+	dir      string
+	more     string // TOML for every gateway
+}
+
+// Gateway is one of them.
+type Gateway struct {
+	*rig.Gateway
+	*Host
+	dir     string
+	stopped bool // by SIGSTOP
+}
+
+// Start makes a site of n gateways and returns when it is formed and every copy
+// in sync. more is TOML for each of them, before its section [site].
+func Start(ctx context.Context, p rig.Programs, n int, more string) (*Site, error) {
+	s := &Site{Site: &rig.Site{}, Ledger: rig.NewLedger(), programs: p, more: more}
+	err := s.prepare()
+	for range n {
+		if err == nil {
+			_, err = s.Add(n, "")
+		}
+	}
+	for _, g := range s.Gateways {
+		if err == nil {
+			err = g.Start(ctx)
+		}
+	}
+	if err == nil {
+		err = s.AwaitInSync(ctx)
+	}
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// prepare makes all but gateways: the network, the world, the centre, the key.
+func (s *Site) prepare() (err error) {
+	if s.dir, err = os.MkdirTemp("", "cistern-"); err != nil {
+		return err
+	}
+	if s.Net, err = NewNetwork(); err != nil {
+		return err
+	}
+	if s.World, err = s.Net.Host("world"); err != nil {
+		return err
+	}
+	l, err := s.World.listen(net.JoinHostPort(s.World.IP, kafkaPort))
+	if err != nil {
+		return err
+	}
+	s.Uplink = rig.NewUplinkOn(l)
+	s.Centre = rig.NewCentre(s.programs.Centre, filepath.Join(s.dir, "centre"), s.Uplink.Address())
+	if err := s.Centre.Start(); err != nil {
+		return err
+	}
+	s.Uplink.Mend(s.Centre.Address())
+	return run("", s.programs.Cistern, "site", "init", "--key", s.key())
+}
+
+func (s *Site) key() string { return filepath.Join(s.dir, "site.key") }
+
+// Add makes one more gateway, without starting it. more is TOML that goes to the
+// end of its section [site].
+func (s *Site) Add(expect int, more string) (*Gateway, error) {
+	name := fmt.Sprintf("gateway-%d", len(s.Gateways)+1)
+	h, err := s.Net.Host(name)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{Host: h, dir: filepath.Join(s.dir, name)}
+	if err := os.Mkdir(g.dir, 0o755); err != nil {
+		return nil, err
+	}
+	var join []string
+	for _, other := range s.Gateways[:min(3, len(s.Gateways))] {
+		join = append(join, fmt.Sprintf("%q", net.JoinHostPort(other.IP, gossipPort)))
+	}
+	toml := fmt.Sprintf(`%s
+[site]
+key_file = %q
+gossip = "%s:%s"
+listen = "%s:%s"
+join = [%s]
+bootstrap_expect = %d
+profile = "wired"
+%s
+`, s.more, s.key(), h.IP, gossipPort, h.IP, sitePort, strings.Join(join, ", "), expect, more)
+	g.Gateway, err = rig.NewGatewayAt(s.programs.Cistern, name, net.JoinHostPort(h.IP, mqttPort), g.dir, filepath.Join(g.dir, "data"), s.Uplink.Address(), toml)
+	if err != nil {
+		return nil, err
+	}
+	g.Within = h.within()
+	s.Gateways = append(s.Gateways, g)
+	s.Site.Gateways = append(s.Site.Gateways, g.Gateway)
+	return g, nil
+}
+
+// Stream is TOML for the stream that everything goes to.
+func Stream(replicas, minInsync int) string {
+	return fmt.Sprintf("[storage]\nmax_bytes = \"512MiB\"\nsegment_bytes = \"4MiB\"\n\n[[stream]]\nname = %q\npartitions = %d\nreplicas = %d\nmin_insync = %d\n",
+		metadata.DefaultStream, partitions, replicas, minInsync)
+}
+
+// Close ends every process and removes every folder and namespace.
+func (s *Site) Close() {
+	for _, g := range s.Gateways {
+		g.Kill() // SIGSTOP does not keep a process from being killed
+	}
+	if s.Uplink != nil {
+		s.Uplink.Close()
+	}
+	if s.Centre != nil {
+		s.Centre.Kill()
+	}
+	if s.Net != nil {
+		s.Net.Close()
+	}
+	_ = os.RemoveAll(s.dir)
+}
+
+// Pause is SIGSTOP: the process is there, its sockets take what the kernel can
+// hold, and nobody answers.
+func (g *Gateway) Pause() error {
+	g.stopped = true
+	return syscall.Kill(g.Process().PID(), syscall.SIGSTOP)
+}
+
+// Resume is SIGCONT.
+func (g *Gateway) Resume() error {
+	g.stopped = false
+	return syscall.Kill(g.Process().PID(), syscall.SIGCONT)
+}
+
+// Hosts returns the hosts of gateways.
+func Hosts(gateways ...*Gateway) (hosts []*Host) {
+	for _, g := range gateways {
+		hosts = append(hosts, g.Host)
+	}
+	return hosts
+}
+
+// Others returns all gateways but these.
+func (s *Site) Others(but ...*Gateway) (others []*Gateway) {
+	for _, g := range s.Gateways {
+		if !contains(but, g) {
+			others = append(others, g)
+		}
+	}
+	return others
+}
+
+func contains(all []*Gateway, g *Gateway) bool {
+	for _, one := range all {
+		if one == g {
+			return true
+		}
+	}
+	return false
+}
+
+// statusTimeout bounds the question to a gateway that may be stopped.
+const statusTimeout = 2 * time.Second
+
+// Seen is the site as one running gateway sees it.
+func (s *Site) Seen(ctx context.Context) (*status.Document, error) {
+	var failed error
+	for _, g := range s.Gateways {
+		if !g.Running() || g.stopped {
+			continue
+		}
+		d, err := g.seen(ctx)
+		if err == nil && len(d.Streams) > 0 {
+			return d, nil
+		}
+		failed = err
+	}
+	return nil, fmt.Errorf("no gateway says how the site is: %w", failed)
+}
+
+func (g *Gateway) seen(ctx context.Context) (*status.Document, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	return g.Status(ctx)
+}
+
+// Leader returns the gateway that leads most partitions, as another sees it.
+func (s *Site) Leader(ctx context.Context) (*Gateway, error) {
+	leader, err := s.Site.Leader(ctx)
+	for _, g := range s.Gateways {
+		if err == nil && g.Gateway == leader {
+			return g, nil
+		}
+	}
+	return nil, err
+}
+
+// Partitions are the stream's, as seen by one gateway.
+func Partitions(d *status.Document) []status.Partition {
+	for _, st := range d.Streams {
+		if st.Name == metadata.DefaultStream {
+			return st.Partitions
+		}
+	}
+	return nil
+}
+
+// Elections is how often leaderships have changed since the site was formed, as
+// a running gateway knows it.
+func (s *Site) Elections(ctx context.Context) (n int64, err error) {
+	d, err := s.Seen(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range Partitions(d) {
+		n += int64(p.LeaderEpoch)
+	}
+	return n, nil
+}
