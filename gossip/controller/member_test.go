@@ -29,7 +29,7 @@ func TestRegisterKeepsTheIDAndCountsLives(t *testing.T) {
 		{"repeated", func() metadata.Result { return s.again("a") }, 1, 1},
 		{"started", func() metadata.Result { return s.start("a") }, 1, 2},
 		{"another", func() metadata.Result { return s.start("c") }, 3, 1},
-		{"fenced and back", func() metadata.Result { s.fence(1); return s.again("a") }, 1, 2},
+		{"fenced and back", func() metadata.Result { s.fence(1); return s.again("a") }, 1, 3},
 	} {
 		if r := x.do(); r.Node != x.node || r.Incarnation != x.incarnation {
 			t.Errorf("%s: %+v, want %d in %d", x.what, r, x.node, x.incarnation)

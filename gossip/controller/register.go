@@ -37,8 +37,10 @@ func (d *draft) register(r *metadata.Register) metadata.Result {
 	m.Weight, m.Sources = max(r.Weight, 1), slices.Clone(r.Sources)
 	m.StoreID, m.StoreIncarnation = r.StoreID, r.StoreIncarnation
 	m.Fenced, m.FencedAt = false, 0
+	if newLife || old.Fenced {
+		m.Incarnation++ // what was refused because of the fence stays refused
+	}
 	if newLife {
-		m.Incarnation++
 		m.Unclean = r.Unclean
 	}
 	d.members()[m.ID] = m
