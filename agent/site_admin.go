@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"cistern/agent/status"
+	"cistern/gossip/controller"
 	"cistern/gossip/metadata"
 	"cistern/segstore"
 )
@@ -66,14 +67,19 @@ func (s *site) Elect(ctx context.Context, o status.ElectOrder) (status.ElectAnsw
 		}
 		to = m.ID
 	}
+	elect := metadata.Elect{Partition: id, Node: to, PartitionEpoch: p.PartitionEpoch, Unclean: o.Unclean}
 	answer := status.ElectAnswer{Leader: o.To}
-	if o.Unclean {
+	if o.Unclean && !electable(p, image) {
 		answer.GivenUp = s.givenUp(id, p, image)
 	}
 	if o.Try {
+		// What would be is found out by doing it to a copy.
+		if after, r := controller.Apply(image, image.Index+1, metadata.Change{Elect: &elect}); r.Err() == nil {
+			answer.Leader = nodeName(after, after.Partition(id).Leader)
+		}
 		return answer, nil
 	}
-	r, err := s.order(ctx, metadata.Change{Elect: &metadata.Elect{Partition: id, Node: to, PartitionEpoch: p.PartitionEpoch, Unclean: o.Unclean}})
+	r, err := s.order(ctx, metadata.Change{Elect: &elect})
 	if err != nil {
 		return answer, err
 	}
@@ -83,12 +89,19 @@ func (s *site) Elect(ctx context.Context, o status.ElectOrder) (status.ElectAnsw
 	return answer, nil
 }
 
+// electable reports whether somebody can lead without giving anything up.
+func electable(p *metadata.PartitionState, image *metadata.Image) bool {
+	for _, n := range p.ISR {
+		if m, ok := image.Members[n]; ok && !m.Fenced {
+			return true
+		}
+	}
+	return false
+}
+
 // givenUp says in words what an unclean election costs, as far as this gateway
 // can know: what only the copies had that are gone.
 func (s *site) givenUp(id metadata.PartitionID, p *metadata.PartitionState, image *metadata.Image) string {
-	if p.Leader != metadata.NoNode {
-		return ""
-	}
 	last := p.LastISR
 	if len(last) == 0 {
 		last = p.ISR

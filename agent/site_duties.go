@@ -95,7 +95,8 @@ func (s *site) unregistered(image *metadata.Image) bool {
 		}
 		return false
 	}
-	return ready && (r.store != want.store || r.incarnation != want.incarnation || member && m.Incarnation == r.given && m.Fenced)
+	return ready && (r.store != want.store || r.incarnation != want.incarnation || member && m.Incarnation == r.given && m.Fenced ||
+		member && m.Incarnation > r.given && m.StoreID == want.store && m.StoreIncarnation == want.incarnation) // we, and the answer was lost
 }
 
 // registrar registers and makes streams when woken, and tries on until it is
@@ -186,7 +187,8 @@ func (s *site) newStreams(image *metadata.Image) (missing []metadata.StreamConfi
 }
 
 // differing names the streams that our file describes otherwise than the site.
-func (s *site) differing() (names []string) {
+func (s *site) differing() []string {
+	names := []string{}
 	for _, c := range s.a.config.Streams {
 		if st, ok := s.stream(c.Name); ok && st != c {
 			names = append(names, c.Name)

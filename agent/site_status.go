@@ -45,7 +45,7 @@ func (s *site) describe(d *status.Document) {
 // quorumStatus says in the words of a status how the gateways agree. A leader
 // that is known has heard from a majority within its lease, or will step down.
 func quorumStatus(q quorum.Status) status.Quorum {
-	out := status.Quorum{Leader: q.Leader, Term: q.Term, Self: "nonvoter", HasQuorum: q.Leader != ""}
+	out := status.Quorum{Leader: q.Leader, Term: q.Term, Voters: []string{}, Self: "nonvoter", HasQuorum: q.Leader != ""}
 	for _, v := range q.Servers {
 		if v.Voter {
 			out.Voters = append(out.Voters, v.Name)

@@ -19,9 +19,7 @@ func (m *Manager) Deliver(batches []*Append) {
 	m.mu.RUnlock()
 	for _, a := range batches {
 		switch p := image.Partition(a.Partition); {
-		case p == nil:
-			a.fail(ErrUnknownPartition)
-		case p.Leader == metadata.NoNode:
+		case p == nil || p.Leader == metadata.NoNode: // nil: our metadata lags, or there is none yet
 			a.fail(ErrNoLeader)
 		case p.Leader == self:
 			here = append(here, a)
