@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -206,4 +207,20 @@ func (d *demo) show(ctx context.Context, now *rig.View) {
 	}
 	d.most = max(d.most, now.Backlog())
 	d.screen.progress(line, d.most-now.Backlog(), d.most)
+}
+
+// keepLogs saves what the gateways said: a promise that was broken is worth a
+// search.
+func (d *demo) keepLogs() {
+	dir, err := os.MkdirTemp("", "cistern-demo-logs-")
+	for _, g := range d.site.Gateways {
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, g.Name+".log"), []byte(g.Process().Output()), 0o644)
+		}
+	}
+	if err != nil {
+		d.screen.note("what the gateways said could not be kept: %v", err)
+		return
+	}
+	d.screen.note("what the gateways said is in %s", dir)
 }

@@ -64,6 +64,9 @@ func run(ctx context.Context, s *screen) (good bool, err error) {
 		return false, cause(ctx, err)
 	}
 	s.verdict(verdict)
+	if !verdict.Good() {
+		d.keepLogs()
+	}
 	return verdict.Good(), nil
 }
 
