@@ -94,6 +94,9 @@ func (f *Findings) renamed(journals []*Journal) {
 	seen := map[place]uint64{}
 	for _, j := range journals {
 		for id, log := range j.Logs {
+			if metadata.IsReserved(id.Stream) {
+				continue // what is parked here is nobody else's
+			}
 			for _, b := range log.Ever {
 				for offset := b.Base; offset < b.Next; offset++ {
 					at := place{id, offset, b.Epoch}

@@ -16,6 +16,9 @@ import (
 	"cistern/gossip/metadata"
 )
 
+// stream is where everything goes.
+const stream = metadata.DefaultStream
+
 // programs are built once for all tests.
 var programs rig.Programs
 
@@ -55,7 +58,7 @@ const (
 // interval between two messages of a device.
 const interval = 20 * time.Millisecond
 
-// run starts a site of n gateways for one test, with so many copies.
+// startSite starts a site of n gateways for one test.
 func startSite(t *testing.T, n int, toml string) *Site {
 	t.Helper()
 	if err := Needs(); err != nil {
