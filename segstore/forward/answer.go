@@ -56,6 +56,7 @@ func (q *Queue) taken(it *Item, offset int64) {
 		q.renew = false
 		return
 	}
+	q.identity.take(it) // even if its sender was told otherwise
 	if it.parked {
 		q.takenAside(it, offset)
 	}

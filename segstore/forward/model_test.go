@@ -70,12 +70,13 @@ type world struct {
 
 	sent     int64 // records submitted
 	items    map[*Item][]int64
-	fates    map[int64]error // of records: answered how
+	answered map[int64]error // of records: how
 	held     map[int64]bool
 	trouble  bool
 	zombies  int
 	renewals int64
 	counts   Counts
+	odds     [fates]int // in percent
 }
 
 type answer struct {
@@ -86,7 +87,10 @@ type answer struct {
 func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), now: time.Unix(1e6, 0), reading: -1,
 		lead: leader{producers: map[int64]int32{}}, lines: map[int][]*Attempt{}, items: map[*Item][]int64{},
-		fates: map[int64]error{}, held: map[int64]bool{}, trouble: true}
+		answered: map[int64]error{}, held: map[int64]bool{}, trouble: true}
+	for i := range w.odds {
+		w.odds[i] = []int{0, 2, 5, 15}[w.rng.IntN(4)]
+	}
 	w.open()
 	return w
 }
@@ -121,10 +125,10 @@ func (w *world) submit(confirm bool) {
 func (w *world) apply(e *Effects) {
 	for _, it := range e.Answer {
 		for _, n := range w.items[it] {
-			if _, twice := w.fates[n]; twice {
+			if _, twice := w.answered[n]; twice {
 				w.t.Fatalf("record %d was answered twice", n)
 			}
-			w.fates[n] = it.Err
+			w.answered[n] = it.Err
 			if it.Err == nil && !slices.Contains(w.lead.log, n) && !(it.Confirm && w.isParked(n)) {
 				w.t.Fatalf("record %d was confirmed, and is neither at the leader nor parked", n)
 			}
@@ -188,6 +192,30 @@ func (w *world) dropUndelivered() {
 	}
 }
 
+// What becomes of a request, besides the leader's right answer.
+const (
+	takenLost     = iota // taken, and the answer is lost
+	takenResigned        // likewise, and the leader leads no more
+	fewReplicas
+	noLeader
+	full
+	late // given up, and delivered later
+	fates
+)
+
+// fate draws one, with the seed's own odds; fates: all is well.
+func (w *world) fate() int {
+	if w.trouble {
+		draw := w.rng.IntN(100)
+		for i, odds := range w.odds {
+			if draw -= odds; draw < 0 {
+				return i
+			}
+		}
+	}
+	return fates
+}
+
 // deliver takes the first request of one line to the leader.
 func (w *world) deliver() {
 	var generations []int
@@ -207,24 +235,20 @@ func (w *world) deliver() {
 		_ = w.lead.take(a.Batch)
 		return
 	}
-	fate := 100
-	if w.trouble {
-		fate = w.rng.IntN(100)
-	}
-	switch {
-	case fate < 6: // taken, and the answer is lost
+	switch fate := w.fate(); {
+	case fate == takenLost:
 		_ = w.lead.take(a.Batch)
 		w.answers = append(w.answers, answer{a, replica.ErrUnreachable})
-	case fate < 10:
+	case fate == takenResigned:
 		_ = w.lead.take(a.Batch)
 		w.answers = append(w.answers, answer{a, replica.ErrNotLeader})
-	case fate < 14:
+	case fate == fewReplicas:
 		w.answers = append(w.answers, answer{a, replica.ErrNotEnoughReplicas})
-	case fate < 17:
+	case fate == noLeader:
 		w.answers = append(w.answers, answer{a, replica.ErrNoLeader})
-	case fate < 19 && !w.has(a.Batch):
+	case fate == full && !w.has(a.Batch):
 		w.answers = append(w.answers, answer{a, replica.ErrFull})
-	case fate < 22: // given up, and delivered later
+	case fate == late:
 		w.answers = append(w.answers, answer{a, replica.ErrUnreachable})
 		z := &Attempt{Item: a.Item, generation: a.generation}
 		z.Batch, z.Done = a.Batch, func(*replica.Append) {}
@@ -341,7 +365,7 @@ func (w *world) restart() {
 	w.renewals = 0
 	for _, numbers := range w.items {
 		for _, n := range numbers {
-			w.fates[n] = errGone
+			w.answered[n] = errGone
 		}
 	}
 	clear(w.items)
@@ -386,7 +410,7 @@ func (w *world) check() {
 		}
 	}
 	for n := int64(1); n <= w.sent; n++ {
-		err, answered := w.fates[n]
+		err, answered := w.answered[n]
 		if !answered {
 			w.t.Fatalf("record %d was never answered", n)
 		}

@@ -251,8 +251,8 @@ func (q *Queue) settle(now time.Time) {
 			continue
 		}
 		// All before it is at the leader, and it is not, so nothing behind it is.
-		// In doubt its number stays, and the leader tells which it is.
-		if it.refused && !it.doubt {
+		// In doubt all keep their numbers, and the leader tells which it is.
+		if it.refused && !it.doubt && it.producer == q.identity.taken {
 			q.gap = true
 			q.halt(now, it.Err)
 		}
