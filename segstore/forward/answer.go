@@ -132,7 +132,8 @@ func (q *Queue) later(now time.Time) {
 	q.retryAt = now.Add(q.backoff)
 }
 
-// blocked says that sending waits for something else than time.
+// blocked says that sending waits for something else than time: numbers are
+// written in place, so no attempt may be reading the batch.
 func (q *Queue) blocked() bool {
 	return q.saving || (q.renew || q.gap) && (q.stale > 0 || len(q.parking) > 0)
 }
