@@ -6,7 +6,7 @@ STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TAGS         = e2e,targets
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: help build demo test race bench bench-peers e2e targets lint
+.PHONY: help build demo test race bench bench-peers e2e sim targets lint
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -15,7 +15,7 @@ help: ## what there is
 build: ## build/cistern, static and stripped
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o build/ ./agent/cistern
 
-demo: ## a gateway, a cut uplink, a kill -9, and a table of what it cost
+demo: ## three gateways, a cut uplink, a kill -9, and a table of what it cost
 	@$(GO) build -o build/ ./cross/demo && build/demo
 
 test: ## everything a change has to pass, in under five minutes
@@ -25,8 +25,11 @@ test: ## everything a change has to pass, in under five minutes
 race: ## the same under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -short ./...
 
-e2e: ## the long tests: 50 kills, full disks, other people's clients
-	$(GO) test -tags e2e -count=1 -timeout 20m -v ./cross/e2e
+e2e: ## the long tests: kills, cuts, full disks, other people's clients (root)
+	$(GO) test -tags e2e -count=1 -timeout 20m -p 1 -v ./cross/e2e ./cross/site
+
+sim: ## the replication protocol under 20,000 seeds of faults
+	CISTERN_SIM_SEEDS=20000 $(GO) test -count=1 -timeout 30m -v ./cross/sim
 
 targets: ## builds for every gateway we support, with their sizes
 	$(GO) test -tags targets -count=1 -run TestTargets -v ./cross/build
