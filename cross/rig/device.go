@@ -95,6 +95,9 @@ func (d *Device) Forget() { d.patience.forget() }
 // in the order of the messages: one that is late holds up those behind it.
 func (d *Device) Waited() time.Duration { return d.patience.longest() }
 
+// Waiting is how long the device has waited since its last confirmation.
+func (d *Device) Waiting() time.Duration { return d.patience.now() }
+
 type sent struct {
 	topic string
 	seq   int64

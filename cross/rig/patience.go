@@ -45,3 +45,13 @@ func (p *patience) longest() time.Duration {
 	}
 	return max(p.most, time.Since(p.last))
 }
+
+// now is the wait of this moment.
+func (p *patience) now() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.last.IsZero() {
+		return 0
+	}
+	return time.Since(p.last)
+}

@@ -34,10 +34,10 @@ const (
 func (s *Site) StartFleet(ctx context.Context, n int, interval time.Duration, roam bool, homes ...*Gateway) *Fleet {
 	ctx, stop := context.WithCancel(ctx)
 	f := &Fleet{stop: stop, failed: make([]error, n)}
-	first := int(s.Ledger.Tally().Published) // other devices than before
+	s.fleets++
 	for i := range n {
 		home := homes[i%len(homes)]
-		d := s.device(fmt.Sprintf("device-%d-%d", first, i), interval)
+		d := s.device(fmt.Sprintf("device-%d-%d", s.fleets, i), interval)
 		d.Brokers = []string{home.Address}
 		for k := 1; roam && k < len(homes); k++ {
 			d.Brokers = append(d.Brokers, homes[(i+k)%len(homes)].Address)
@@ -92,6 +92,15 @@ func (f *Fleet) Waited(at *Gateway) (longest time.Duration) {
 		if at == nil || f.homes[i] == at {
 			longest = max(longest, d.Waited())
 		}
+	}
+	return longest
+}
+
+// Waiting is how long ago the last confirmation of the device was that has waited
+// longest.
+func (f *Fleet) Waiting() (longest time.Duration) {
+	for _, d := range f.Devices {
+		longest = max(longest, d.Waiting())
 	}
 	return longest
 }

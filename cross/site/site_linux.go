@@ -40,6 +40,7 @@ type Site struct {
 	programs rig.Programs
 	dir      string
 	more     string // TOML for every gateway
+	fleets   int    // started so far
 }
 
 // Gateway is one of them.
