@@ -261,6 +261,15 @@ func TestProbe(t *testing.T) {
 	if err := a.Probe(short, "b"); !errors.Is(err, ErrSilent) || !errors.Is(err, context.Canceled) {
 		t.Errorf("b, without patience: %v", err)
 	}
+	go func() { // dying: open at the first look, gone at the next
+		if c, err := port.Accept(); err == nil {
+			c.Close()
+		}
+		port.Close()
+	}()
+	if err := a.Probe(ctx, "b"); !errors.Is(err, ErrRefused) {
+		t.Errorf("b was about to die: %v", err)
+	}
 	a.stop()
 	if err := a.Probe(ctx, "b"); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("after Run: %v", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"syscall"
+	"time"
 )
 
 var (
@@ -46,7 +47,7 @@ func (m *Membership) probe(ctx context.Context, name string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	refused, answered := make(chan bool, 1), make(chan bool, 1)
-	go func() { refused <- isRefused(ctx, x) }()
+	go func() { refused <- becomesRefused(ctx, x) }()
 	go func() {
 		for range m.config.Profile.ProbeAttempts {
 			if _, err := list.Ping(name, udp); err == nil {
@@ -75,6 +76,26 @@ func (m *Membership) probe(ctx context.Context, name string) error {
 			return ErrSilent
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", ErrSilent, ctx.Err())
+		}
+	}
+}
+
+// refusedWait is between two looks at the ports of a gateway that has not
+// answered yet, at first and at most.
+const refusedWait, refusedWaitMax = 2 * time.Millisecond, 50 * time.Millisecond
+
+// becomesRefused looks until ctx ends. A process that was killed loses its
+// sockets one after another: who is told by the first of them, and looks at once,
+// finds the others open.
+func becomesRefused(ctx context.Context, x Member) bool {
+	for wait := refusedWait; ; wait = min(2*wait, refusedWaitMax) {
+		if isRefused(ctx, x) {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(wait):
 		}
 	}
 }
