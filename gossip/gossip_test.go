@@ -233,6 +233,21 @@ func TestProbe(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer port.Close()
+	dying := make(chan struct{}) // then it is open at the first look, gone at the next
+	go func() {
+		for {
+			c, err := port.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+			select {
+			case <-dying:
+				port.Close()
+			default:
+			}
+		}
+	}()
 	b.UpdateMeta(func(m *Meta) { m.Address = port.Addr().String() })
 	a.sees("b", "say its address", func(m Member) bool { return m.Meta.Address == port.Addr().String() })
 
@@ -261,12 +276,7 @@ func TestProbe(t *testing.T) {
 	if err := a.Probe(short, "b"); !errors.Is(err, ErrSilent) || !errors.Is(err, context.Canceled) {
 		t.Errorf("b, without patience: %v", err)
 	}
-	go func() { // dying: open at the first look, gone at the next
-		if c, err := port.Accept(); err == nil {
-			c.Close()
-		}
-		port.Close()
-	}()
+	close(dying)
 	if err := a.Probe(ctx, "b"); !errors.Is(err, ErrRefused) {
 		t.Errorf("b was about to die: %v", err)
 	}
