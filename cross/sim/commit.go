@@ -31,7 +31,7 @@ func (g *gateway) submit(entries ...entry) {
 	g.queued = append(g.queued, entries...)
 	if !g.committing {
 		g.committing = true
-		g.later(g.s.around(time.Millisecond), g.commit)
+		g.later(g.s.around(g.s.Sync/2), g.commit) // other partitions share the journal
 	}
 }
 

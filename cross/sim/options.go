@@ -70,7 +70,18 @@ func Draw(seed uint64) Options {
 			o.Every[i] = ms(400, 8000)
 		}
 	}
+	if r.IntN(6) == 0 {
+		o.late()
+	}
 	return o
+}
+
+// late makes a network that holds messages up for long, while leaders change
+// all the time.
+func (o *Options) late() {
+	*o = Options{Gateways: 3, Replicas: 3, MinInsync: 2, Trouble: o.Trouble, Delay: o.Delay, Sync: 4 * o.Sync, Image: o.Image, Detect: o.Detect,
+		Duplicate: 0.5, Late: 0.5, LateMax: 4 * time.Second, Produce: o.Produce, LagMax: 2 * time.Second, ParkAfter: o.ParkAfter}
+	o.Every[handOver], o.Every[slander], o.Every[reboot] = 500*time.Millisecond, 3*time.Second, 3*time.Second
 }
 
 // String is one line that says what is special about the run.
