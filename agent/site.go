@@ -170,7 +170,9 @@ func (s *site) start(c *crew) {
 	c.start("keeper", s.keeper.Run)
 	c.start("peers", s.peers.Run)
 	c.start("replicas", s.replicas.Run)
-	c.start("peer server", func(ctx context.Context) error { return s.server.Serve(ctx, s.port.Listener(peer.Protocol)) })
+	c.start("peer server", func(ctx context.Context) error {
+		return s.server.Serve(ctx, callers{s.port.Listener(peer.Protocol), s.hungUp})
+	})
 	c.start("forwarder", s.forward.Run)
 	c.start("site", s.run)
 }
