@@ -4,11 +4,11 @@
 // One gateway leads a partition, the others follow. Who does what, the site
 // agrees on (gossip/quorum); this package carries it out and never decides it.
 //
-//	            ingress ──Produce──▶ leader ◀──Fetch── follower ──▶ its log
-//	                                   │  ▲
-//	                   AlterPartition  │  │  Image: leader, epoch, ISR
-//	                                   ▼  │
-//	                                  quorum
+//	ingress ──Produce──▶ leader ◀──Fetch── follower ──▶ its log
+//	                       │  ▲
+//	       AlterPartition  │  │  Image: leader, epoch, ISR
+//	                       ▼  │
+//	                      quorum
 //
 // A follower asks for what comes after its synced end, appends the same bytes,
 // syncs, and asks again. The question is the acknowledgement: whoever asks for
