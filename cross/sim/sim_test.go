@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +22,11 @@ const (
 	seedsShort   = 100
 	failuresMax  = 5 // are shown
 )
+
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400) // runs are short and make much garbage
+	os.Exit(m.Run())
+}
 
 // env reads a number, such as CISTERN_SIM_SEEDS=20000.
 func env(t *testing.T, name string, value uint64) uint64 {
