@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"cistern/gossip"
@@ -122,6 +123,7 @@ func (s *site) registrar(ctx context.Context, wake <-chan struct{}) {
 
 func (s *site) announce(ctx context.Context) error {
 	if s.unregistered(s.quorum.Image()) {
+		s.awaitTouch(ctx)
 		if err := s.register(ctx); err != nil {
 			return err
 		}
@@ -132,6 +134,29 @@ func (s *site) announce(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// awaitTouch returns when gossip has found whoever leads the quorum. Before that
+// it takes this gateway for dead, which it was, and fences it as often as it
+// registers.
+func (s *site) awaitTouch(ctx context.Context) {
+	changed, cancel := s.gossip.Watch()
+	defer cancel()
+	for !s.inTouch() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-time.After(siteInterval): // another one may lead
+		}
+	}
+}
+
+func (s *site) inTouch() bool {
+	leader, self := s.quorum.Leader()
+	return self || slices.ContainsFunc(s.gossip.Members(), func(m gossip.Member) bool {
+		return m.Name == leader && (m.State == gossip.Alive || m.State == gossip.Suspect)
+	})
 }
 
 func (s *site) register(ctx context.Context) error {
