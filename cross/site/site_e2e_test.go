@@ -67,11 +67,9 @@ func startSite(t *testing.T, n int, toml string) *Site {
 	s, err := Start(t.Context(), programs, n, toml)
 	must(t, err)
 	t.Cleanup(func() {
-		if t.Failed() {
-			for _, g := range s.Gateways {
-				if g.Process() != nil {
-					t.Logf("last words of %s:\n%s", g.Gateway.Name, g.Process().Output())
-				}
+		for _, g := range s.Gateways {
+			if g.Process() != nil && (t.Failed() || os.Getenv("CISTERN_SITE_WORDS") != "") {
+				t.Logf("last words of %s:\n%s", g.Gateway.Name, g.Process().Output())
 			}
 		}
 		s.Close()
