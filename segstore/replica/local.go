@@ -101,19 +101,21 @@ func (l *local) registered(incarnation uint64) {
 	l.p.Registered(incarnation)
 }
 
-// apply takes the site's word on this partition; state nil: no copy here.
-func (l *local) apply(state *metadata.PartitionState, image *metadata.Image, minInsync int) {
+// apply takes the site's word on this partition; state nil: no copy here. It
+// says whether role, leader or epoch changed: then followers have to ask anew.
+func (l *local) apply(state *metadata.PartitionState, image *metadata.Image, minInsync int) (changed bool) {
 	l.mu.Lock()
-	was, epoch := l.p.Role(), l.p.LeaderEpoch()
+	role, leader, epoch := l.p.Role(), l.p.Leader(), l.p.LeaderEpoch()
 	e := l.p.Image(l.m.now(), state, image.Incarnation, minInsync)
-	if role := l.p.Role(); role != was || l.p.LeaderEpoch() != epoch {
-		l.m.log.Info("partition changes hands", "partition", l.id, "role", role, "leader", l.p.Leader(), "epoch", l.p.LeaderEpoch(), "end", l.log.EndOffset())
-		if role == RoleLeader {
+	if changed = role != l.p.Role() || leader != l.p.Leader() || epoch != l.p.LeaderEpoch(); changed {
+		l.m.log.Info("partition changes hands", "partition", l.id, "role", l.p.Role(), "leader", l.p.Leader(), "epoch", l.p.LeaderEpoch(), "end", l.log.EndOffset())
+		if l.p.Role() == RoleLeader {
 			l.m.counts.elections.Add(1)
 		}
+		l.wake(wakeNow)
 	}
-	l.wake(wakeNow)
 	l.finish(e)
+	return changed
 }
 
 // admit is asked by the lane right before a batch is placed.
@@ -176,10 +178,9 @@ func (l *local) synced() {
 // them already, so this gateway must not lead on in this epoch.
 func (l *local) failed() {
 	l.mu.Lock()
-	l.p.Failed()
-	leads := l.p.Role() == RoleLeader
-	l.finish(l.p.Resign())
-	if leads {
+	e := l.p.Failed()
+	l.finish(e)
+	if e.Resigned {
 		l.m.handOver(l)
 	}
 }
