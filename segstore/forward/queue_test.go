@@ -84,7 +84,8 @@ func TestRefusedInDoubt(t *testing.T) {
 	w.reply(again[0], replica.ErrFull)
 	w.reply(again[1], replica.ErrOutOfOrderSequence)
 	w.reply(again[2], replica.ErrOutOfOrderSequence)
-	w.reply(old[0], nil) // it did
+	_ = w.lead.take(old[0].Batch) // it did, and nobody heard of it
+	w.reply(old[0], replica.ErrUnreachable)
 	next := slices.Clone(w.sentNow())
 	if len(next) == 0 || producerOf(next[0]) != producerOf(old[1]) {
 		t.Fatalf("what follows was numbered anew: %d sent", len(next))
