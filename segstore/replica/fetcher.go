@@ -2,7 +2,6 @@ package replica
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -23,14 +22,22 @@ const (
 // an answer brings becomes one commit for each lane; the next request says that
 // it is on flash.
 type fetcher struct {
-	m      *Manager
-	leader metadata.NodeID
-	wake   chan struct{} // metadata has changed
-	said   error         // logged last
+	m       *Manager
+	leader  metadata.NodeID
+	wake    chan struct{}                     // metadata has changed
+	refused map[metadata.PartitionID]*penalty // left out for a while
+	said    error                             // logged last
+}
+
+// penalty keeps one partition that its leader refuses from slowing the others.
+type penalty struct {
+	until time.Duration
+	next  time.Duration // how long the next one lasts
+	said  bool          // in the log
 }
 
 func newFetcher(m *Manager, leader metadata.NodeID) *fetcher {
-	return &fetcher{m: m, leader: leader, wake: make(chan struct{}, 1)}
+	return &fetcher{m: m, leader: leader, wake: make(chan struct{}, 1), refused: map[metadata.PartitionID]*penalty{}}
 }
 
 // interrupt ends a wait, for an answer too: there may be other partitions.
@@ -46,29 +53,31 @@ func (f *fetcher) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		r := f.request()
 		if len(r.Partitions) == 0 {
-			f.sleep(ctx, time.Hour) // until metadata changes
+			f.sleep(ctx, r.MaxWait)
 			continue
 		}
 		changed, err := f.round(ctx, r)
+		f.say(err)
 		switch {
 		case changed:
+			clear(f.refused)
 		case err != nil:
-			f.say(err)
 			f.sleep(ctx, retry/2+rand.N(retry))
 			retry = min(2*retry, fetchRetryMax)
 		default:
-			f.say(nil)
 			retry = fetchRetryMin
 		}
 	}
 }
 
+// sleep waits, unless metadata changes: then there may be another leader to ask.
 func (f *fetcher) sleep(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
 	case <-f.wake:
+		clear(f.refused)
 	case <-t.C:
 	}
 }
@@ -91,11 +100,37 @@ func (f *fetcher) request() *FetchRequest {
 	self, incarnation := f.m.Self()
 	r := &FetchRequest{Node: self, Incarnation: incarnation, MaxWait: FetchWaitMax, MaxBytes: FetchBytesMax}
 	for _, l := range f.m.all() {
-		if leader, p, ok := l.nextFetch(); ok && leader == f.leader {
-			r.Partitions = append(r.Partitions, p)
+		leader, p, ok := l.nextFetch()
+		if !ok || leader != f.leader {
+			continue
 		}
+		if late := f.refused[p.Partition]; late != nil && late.until > f.m.now() {
+			r.MaxWait = min(r.MaxWait, late.until-f.m.now())
+			continue
+		}
+		r.Partitions = append(r.Partitions, p)
 	}
 	return r
+}
+
+// note punishes a partition that was refused, and forgives one that was not.
+func (f *fetcher) note(p metadata.PartitionID, err error) {
+	if err == nil {
+		delete(f.refused, p)
+		return
+	}
+	late := f.refused[p]
+	if late == nil {
+		late = &penalty{next: fetchRetryMin}
+		f.refused[p] = late
+	}
+	late.until = f.m.now() + late.next/2 + rand.N(late.next)
+	if late.next *= 2; late.next > fetchRetryMax {
+		if late.next = fetchRetryMax; !late.said {
+			late.said = true
+			f.m.log.Warn("a partition can't be followed; trying on", "leader", f.leader, "error", err)
+		}
+	}
 }
 
 // round asks once and takes in the answer. changed says that metadata changed
@@ -118,10 +153,10 @@ func (f *fetcher) round(ctx context.Context, r *FetchRequest) (changed bool, err
 	}()
 	select {
 	case a := <-answered:
-		if a.err != nil {
-			return false, a.err
+		if a.err == nil {
+			f.take(r, a.answer)
 		}
-		return false, f.take(r, a.answer)
+		return false, a.err
 	case <-f.wake:
 		cancel()
 		<-answered
@@ -142,9 +177,10 @@ type lot struct {
 	parts []copying
 }
 
-// take does what an answer says, and returns when it is on flash. An error is
-// of a partition that the leader refused: worth a pause before asking again.
-func (f *fetcher) take(r *FetchRequest, a *FetchAnswer) (failure error) {
+// take does what an answer says, and returns when it is on flash. What goes
+// wrong with one partition is no reason to ask later for the others; it is
+// logged.
+func (f *fetcher) take(r *FetchRequest, a *FetchAnswer) {
 	lots := map[string]*lot{}
 	asked := make(map[metadata.PartitionID]FetchPartition, len(r.Partitions))
 	for _, p := range r.Partitions {
@@ -158,8 +194,8 @@ func (f *fetcher) take(r *FetchRequest, a *FetchAnswer) (failure error) {
 			continue
 		}
 		c, entries, err := l.fetched(p, said)
-		if err != nil {
-			failure = err
+		if f.note(l.id, err); err != nil {
+			f.m.log.Debug("a leader refuses a partition", "leader", f.leader, "error", err)
 			continue
 		}
 		if len(entries) == 0 {
@@ -175,11 +211,11 @@ func (f *fetcher) take(r *FetchRequest, a *FetchAnswer) (failure error) {
 		b.parts = append(b.parts, c)
 		b.group.Entries = append(b.group.Entries, entries...)
 	}
-	return errors.Join(failure, f.commit(lots))
+	f.commit(lots)
 }
 
 // commit writes every lane's lot, all at the same time.
-func (f *fetcher) commit(lots map[string]*lot) (failure error) {
+func (f *fetcher) commit(lots map[string]*lot) {
 	done := make(chan *lot, len(lots))
 	for _, b := range lots {
 		b.group.Done = func(*segstore.Group) { done <- b }
@@ -189,13 +225,13 @@ func (f *fetcher) commit(lots map[string]*lot) (failure error) {
 		b := <-done
 		at := 0
 		for _, c := range b.parts {
-			if err := c.l.copied(c, b.group.Entries[at:at+c.entries]); err != nil {
-				failure = err
+			err := c.l.copied(c, b.group.Entries[at:at+c.entries])
+			if f.note(c.l.id, err); err != nil {
+				f.m.log.Debug("a batch of the leader's was not appended", "leader", f.leader, "error", err)
 			}
 			at += c.entries
 		}
 	}
-	return failure
 }
 
 // fetched turns a leader's answer into journal entries.

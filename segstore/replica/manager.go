@@ -173,41 +173,43 @@ func (m *Manager) Apply(image *metadata.Image) error {
 		return nil
 	}
 	var failure error
+	moved := false
 	for name, s := range image.Streams {
 		for n := range s.Partitions {
 			id := metadata.PartitionID{Stream: name, Partition: int32(n)}
-			if err := m.applyPartition(id, s, image); err != nil && failure == nil {
+			changed, err := m.applyPartition(id, s, image)
+			if err != nil && failure == nil {
 				failure = err
 			}
+			moved = moved || changed
 		}
 	}
 	for _, l := range m.all() {
-		if image.Partition(l.id) == nil {
-			l.apply(nil, image, 0)
+		if image.Partition(l.id) == nil && l.apply(nil, image, 0) {
+			moved = true
 		}
 	}
-	m.followLeaders()
+	if moved {
+		m.followLeaders()
+	}
 	return failure
 }
 
-func (m *Manager) applyPartition(id metadata.PartitionID, s *metadata.StreamState, image *metadata.Image) error {
+// applyPartition says whether this gateway's part in the partition changed.
+func (m *Manager) applyPartition(id metadata.PartitionID, s *metadata.StreamState, image *metadata.Image) (changed bool, err error) {
 	state := &s.Partitions[id.Partition]
-	kept := state.IsReplica(m.self)
 	l := m.local(id)
-	switch {
+	switch kept := state.IsReplica(m.self); {
 	case l == nil && !kept:
-		return nil
+		return false, nil
 	case l == nil:
-		var err error
 		if l, err = m.addLocal(id, s); err != nil {
-			return fmt.Errorf("partition %s can't be kept here: %w", id, err)
+			return false, fmt.Errorf("partition %s can't be kept here: %w", id, err)
 		}
 	case !kept:
-		l.apply(nil, image, 0)
-		return nil
+		return l.apply(nil, image, 0), nil
 	}
-	l.apply(state, image, m.cfg.MinInsync(s.Config, state.Settled()))
-	return nil
+	return l.apply(state, image, m.cfg.MinInsync(s.Config, state.Settled())), nil
 }
 
 // addLocal opens this gateway's copy of a partition.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cistern/segstore"
+	"cistern/segstore/batch"
 )
 
 // hurry says how soon a follower should hear of something.
@@ -69,7 +70,7 @@ func (l *local) wake(h hurry) {
 func (m *Manager) Fetch(ctx context.Context, r *FetchRequest) *FetchAnswer {
 	p := &poll{request: r, wake: make(chan struct{}, 1), ended: make(chan struct{}), dirty: map[int]hurry{}}
 	if !m.register(p) {
-		return &FetchAnswer{}
+		return refuseAll(r, ErrNotLeader)
 	}
 	defer m.unregister(p)
 	answer := &answering{m: m, r: r, left: min(r.MaxBytes, FetchBytesMax)}
@@ -81,6 +82,14 @@ func (m *Manager) Fetch(ctx context.Context, r *FetchRequest) *FetchAnswer {
 		m.await(ctx, p, answer)
 	}
 	return &answer.FetchAnswer
+}
+
+func refuseAll(r *FetchRequest, why error) *FetchAnswer {
+	a := &FetchAnswer{}
+	for _, p := range r.Partitions {
+		a.Partitions = append(a.Partitions, FetchedPartition{Partition: p.Partition, Err: why})
+	}
+	return a
 }
 
 // await looks again at what is touched until there is something to say.
@@ -115,6 +124,12 @@ func (m *Manager) await(ctx context.Context, p *poll, answer *answering) {
 		for _, i := range touched {
 			answer.look(i)
 		}
+	}
+	// A commit has batches of several partitions, and the first has woken this
+	// goroutine. What comes too late waits for the follower's next commit.
+	touched, _ = p.take(touched[:0])
+	for _, i := range touched {
+		answer.look(i)
 	}
 }
 
@@ -205,7 +220,7 @@ func (l *local) fetch(r *FetchRequest, fp *FetchPartition, sizeMax int) (said Fe
 	l.finish(e)
 	if read && sizeMax > 0 {
 		var err error
-		if said.Records, err = l.log.ReadPlaced(fp.Offset, nil, sizeMax); err != nil {
+		if said.Records, err = l.read(fp.Offset, sizeMax); err != nil {
 			said.Err = readRefusal(err)
 		}
 	}
@@ -216,6 +231,29 @@ func (l *local) fetch(r *FetchRequest, fp *FetchPartition, sizeMax int) (said Fe
 		l.mu.Unlock()
 	}
 	return said, news
+}
+
+// read returns batches from offset on, up to what is being written now. The log
+// gives what is on flash and what is not separately; a follower that is behind
+// needs both, or it would be behind for as long as there is load.
+func (l *local) read(offset int64, sizeMax int) ([]byte, error) {
+	records, err := l.log.ReadPlaced(offset, nil, sizeMax)
+	if err != nil || len(records) == 0 || len(records) >= sizeMax {
+		return records, err
+	}
+	var h batch.Header
+	for rest := records; len(rest) > 0; rest = rest[h.Size():] {
+		if h, err = batch.ParseHeader(rest); err != nil || h.Size() > len(rest) {
+			return records, nil // the follower will say what is wrong with it
+		}
+	}
+	if h.NextOffset() >= l.log.PlacedOffset() {
+		return records, nil
+	}
+	if more, err := l.log.ReadPlaced(h.NextOffset(), records, sizeMax-len(records)); err == nil {
+		return more, nil
+	}
+	return records, nil
 }
 
 func readRefusal(err error) error {
