@@ -30,8 +30,10 @@ func (d *draft) elect(e *metadata.Elect) metadata.Result {
 
 func (d *draft) electClean(e *metadata.Elect, p *metadata.PartitionState) metadata.Result {
 	n := e.Node
-	if n == metadata.NoNode {
-		n = successor(d.img, p, metadata.NoNode)
+	if n == metadata.NoNode { // another, if there is one: who leads may have a reason to ask
+		if n = successor(d.img, p, p.Leader); n == metadata.NoNode {
+			n = successor(d.img, p, metadata.NoNode)
+		}
 	}
 	switch {
 	case n == metadata.NoNode:
