@@ -103,7 +103,7 @@ func (n *Network) Host(name string) (*Host, error) {
 		return nil, err
 	}
 	number := len(n.hosts) + 1
-	h := &Host{namespace: ns, IP: fmt.Sprintf("10.77.0.%d", number), net: n, port: fmt.Sprintf("port%d", number)}
+	h := &Host{namespace: ns, IP: address(number), net: n, port: fmt.Sprintf("port%d", number)}
 	for _, args := range [][]string{
 		{"-n", n.bridge.name, "link", "add", h.port, "type", "veth", "peer", "name", "eth0", "netns", ns.name},
 		{"-n", n.bridge.name, "link", "set", h.port, "master", "br0", "up"},
@@ -117,6 +117,9 @@ func (n *Network) Host(name string) (*Host, error) {
 	n.hosts = append(n.hosts, h)
 	return h, nil
 }
+
+// address is that of the host that was plugged in as the nth, from 1.
+func address(n int) string { return fmt.Sprintf("10.77.0.%d", n) }
 
 // Close removes every namespace, and with it all that is in it.
 func (n *Network) Close() {

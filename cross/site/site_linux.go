@@ -114,9 +114,9 @@ func (s *Site) Add(expect int, more string) (*Gateway, error) {
 	if err := os.Mkdir(g.dir, 0o755); err != nil {
 		return nil, err
 	}
-	var join []string
-	for _, other := range s.Gateways[:min(3, len(s.Gateways))] {
-		join = append(join, fmt.Sprintf("%q", net.JoinHostPort(other.IP, gossipPort)))
+	var join []string // the same for everyone, as one would write it on machines
+	for number := range min(3, expect) {
+		join = append(join, fmt.Sprintf("%q", net.JoinHostPort(address(number+2), gossipPort)))
 	}
 	toml := fmt.Sprintf(`%s
 [site]
