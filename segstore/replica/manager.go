@@ -60,6 +60,7 @@ type Manager struct {
 	fetchers    map[metadata.NodeID]*fetcher
 	polls       map[metadata.NodeID]*poll
 	running     context.Context // Run's; nil: not running
+	watchers    map[chan struct{}]struct{}
 	wg          sync.WaitGroup
 
 	counts counts
@@ -80,6 +81,7 @@ func NewManager(cfg Config) *Manager {
 		cfg: cfg, log: cfg.Logger, start: time.Now(), alters: make(chan struct{}, altersMax),
 		self: metadata.NoNode, image: metadata.NewImage(),
 		locals: map[metadata.PartitionID]*local{}, fetchers: map[metadata.NodeID]*fetcher{}, polls: map[metadata.NodeID]*poll{},
+		watchers: map[chan struct{}]struct{}{},
 	}
 }
 
@@ -192,7 +194,33 @@ func (m *Manager) Apply(image *metadata.Image) error {
 	if moved {
 		m.followLeaders()
 	}
+	m.tell()
 	return failure
+}
+
+// Watch returns a channel that gets a value after Apply has taken in other
+// metadata, and a function that ends it.
+func (m *Manager) Watch() (<-chan struct{}, func()) {
+	ch := make(chan struct{}, 1)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.watchers[ch] = struct{}{}
+	return ch, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.watchers, ch)
+	}
+}
+
+func (m *Manager) tell() {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for ch := range m.watchers {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // applyPartition says whether this gateway's part in the partition changed.
