@@ -38,7 +38,10 @@ func (d *demo) kill(ctx context.Context) error {
 	victim.Kill()
 	d.dead = victim
 	d.screen.note("the process is dead; %d messages were waiting for their confirmation", flying)
-
+	left, err := d.site.View(ctx) // of the others
+	if err != nil {
+		return err
+	}
 	after, err := d.await(ctx, takeOverMax, "nobody takes over", func(v *rig.View) bool { return led(v, victim) })
 	if err != nil {
 		return err
@@ -53,7 +56,7 @@ func (d *demo) kill(ctx context.Context) error {
 		return err
 	}
 	d.showWaits(victim)
-	d.showParked(now)
+	d.showParked(left, now)
 	return nil
 }
 
@@ -170,8 +173,12 @@ func longest(devices []*device) time.Duration {
 }
 
 // showParked says what waited on the surviving gateways' own flash, if anything.
-func (d *demo) showParked(v *rig.View) {
-	if p := &v.Parking; p.Parked > 0 {
-		d.screen.note("%d batches had no leader for a second and were parked on flash; %d of them are handed over", p.Parked, p.HandedOver)
+func (d *demo) showParked(before, now *rig.View) {
+	n := now.Parking.Parked - before.Parking.Parked
+	switch {
+	case n > 0 && now.Parked.Records == 0:
+		d.screen.note("%d batches had no leader for a second and were parked on flash; all of them are handed over", n)
+	case n > 0:
+		d.screen.note("%d batches had no leader for a second and were parked on flash; %s records still are", n, count(now.Parked.Records))
 	}
 }
