@@ -111,7 +111,7 @@ func (s *site) openReplicas() (err error) {
 	})
 	s.server = &peer.Server{Service: s.replicas, Logger: a.log}
 	s.forward, err = forward.New(forward.Config{
-		Store: a.store, Leader: s.replicas, Image: s.image, Changed: s.quorum.Watch, MinInsync: s.minInsync, Logger: a.log,
+		Store: a.store, Leader: s.replicas, Image: s.image, Changed: s.replicas.Watch, MinInsync: s.minInsync, Logger: a.log,
 		Policy: forward.Policy{ParkAfter: a.config.Site.ParkTime(1), ParkHeldAfter: a.config.Site.ParkTime(2)},
 	})
 	return err
