@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"cistern/gossip/metadata"
@@ -206,4 +207,30 @@ func TestScenario37ProducersAfterFailover(t *testing.T) {
 			return ""
 		})
 	})
+}
+
+// Scenario 28: flash lost what it had confirmed. The gateway sees it at the
+// start, from the high watermark that it kept; its leader sees it at the first
+// question, and asks for an ISR without it at once.
+func TestScenario28FlashThatLied(t *testing.T) {
+	w := newWorld(t, 0)
+	w.agree(A, everybody, everybody...)
+	for range 3 {
+		w.append(A)
+	}
+	w.sync(A)
+	w.follow(A, B, C)
+	w.keep(B)
+	w.nodes[B].log.cut(1)
+	w.start(B)
+	if n := w.nodes[B].Missing(); n != 2 || w.nodes[B].HighWatermark() != 1 {
+		t.Fatalf("%d are missing, the high watermark is %d", n, w.nodes[B].HighWatermark())
+	}
+	w.tell(A, B)
+	w.answer(A, B, w.ask(B))
+	if a := w.nodes[A].asks; a == nil || slices.Contains(a.ISR, B) {
+		t.Fatalf("B lacks what was confirmed, and A asks for %+v", a)
+	}
+	w.follow(A, B)
+	w.same(A, B, C)
 }
