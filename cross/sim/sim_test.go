@@ -19,7 +19,7 @@ import (
 
 const (
 	seedsDefault = 500
-	seedsShort   = 100
+	seedsShort   = 60
 	failuresMax  = 5 // are shown
 )
 
