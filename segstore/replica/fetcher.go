@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"cistern/gossip/metadata"
@@ -27,6 +28,9 @@ type fetcher struct {
 	wake    chan struct{}                     // metadata has changed
 	refused map[metadata.PartitionID]*penalty // left out for a while
 	said    error                             // logged last
+
+	mu     sync.Mutex
+	cancel context.CancelFunc // of the wait for an answer, nil: none
 }
 
 // penalty keeps one partition that its leader refuses from slowing the others.
@@ -45,6 +49,11 @@ func (f *fetcher) interrupt() {
 	select {
 	case f.wake <- struct{}{}:
 	default:
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cancel != nil {
+		f.cancel()
 	}
 }
 
@@ -142,25 +151,37 @@ func (f *fetcher) round(ctx context.Context, r *FetchRequest) (changed bool, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	type result struct {
-		answer *FetchAnswer
-		err    error
-	}
-	answered := make(chan result, 1)
-	go func() {
-		a, err := f.m.cfg.Peers.Fetch(ctx, to, r)
-		answered <- result{a, err}
-	}()
-	select {
-	case a := <-answered:
-		if a.err == nil {
-			f.take(r, a.answer)
-		}
-		return false, a.err
-	case <-f.wake:
-		cancel()
-		<-answered
+	f.asks(cancel)
+	if f.woken() { // after the request was made
 		return true, nil
+	}
+	answer, err := f.m.cfg.Peers.Fetch(ctx, to, r)
+	f.asks(nil)
+	switch {
+	case err == nil:
+	case f.woken():
+		return true, nil
+	default:
+		return false, err
+	}
+	f.take(r, answer)
+	return false, nil
+}
+
+// asks notes how to end the wait for an answer. It is waited for here and not
+// on a goroutine of its own, which would cost every round a stack that grows.
+func (f *fetcher) asks(cancel context.CancelFunc) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cancel = cancel
+}
+
+func (f *fetcher) woken() bool {
+	select {
+	case <-f.wake:
+		return true
+	default:
+		return false
 	}
 }
 
