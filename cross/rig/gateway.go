@@ -28,7 +28,6 @@ type Gateway struct {
 	// NAME". It has to become the program, not start it.
 	Within []string
 
-	gossip  string // of a site's member: where the others find it
 	binary  string
 	dir     string // configuration and socket
 	process *Process

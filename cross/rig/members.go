@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,6 +35,13 @@ func (s *Site) startMembers(ctx context.Context, p Programs, n int, more string)
 	if out, err := command(p.Cistern, "site", "init", "--key", s.key()); err != nil {
 		return fmt.Errorf("cistern site init: %w\n%s", err, out)
 	}
+	for number := range min(joinMax, n) {
+		meet, err := freeAddress(host(number + 1))
+		if err != nil {
+			return err
+		}
+		s.meet = append(s.meet, meet)
+	}
 	for range n {
 		if _, err := s.AddMember(p, n, more); err != nil {
 			return err
@@ -47,28 +55,40 @@ func (s *Site) startMembers(ctx context.Context, p Programs, n int, more string)
 	return s.AwaitInSync(ctx)
 }
 
+// joinMax is how many gateways each one is told of.
+const joinMax = 3
+
+// host is the address of a site's gateway, which counts from 1.
+func host(number int) string { return fmt.Sprintf("127.0.0.%d", 10+number) }
+
 func (s *Site) key() string { return filepath.Join(s.dir, "site.key") }
 
 // AddMember makes one more gateway of the site, without starting it. expect is
-// its bootstrap_expect; it joins by way of the first three.
+// its bootstrap_expect; all join by way of the first three, these too when they
+// come back.
 func (s *Site) AddMember(p Programs, expect int, more string) (*Gateway, error) {
 	number := len(s.Gateways) + 1
-	host := fmt.Sprintf("127.0.0.%d", 10+number)
+	host := host(number)
 	dir := filepath.Join(s.dir, fmt.Sprint(number))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	gossip, err := freeAddress(host)
-	if err != nil {
-		return nil, err
+	gossip := ""
+	if number <= len(s.meet) {
+		gossip = s.meet[number-1]
+	} else {
+		var err error
+		if gossip, err = freeAddress(host); err != nil {
+			return nil, err
+		}
 	}
 	listen, err := freeAddress(host)
 	if err != nil {
 		return nil, err
 	}
-	join := []string{}
-	for _, g := range s.Gateways[:min(3, len(s.Gateways))] {
-		join = append(join, fmt.Sprintf("%q", g.gossip))
+	join := make([]string, len(s.meet))
+	for i, meet := range s.meet {
+		join[i] = strconv.Quote(meet)
 	}
 	site := fmt.Sprintf("\n[site]\nkey_file = %q\ngossip = %q\nlisten = %q\njoin = [%s]\nbootstrap_expect = %d\nprofile = \"wired\"\n",
 		s.key(), gossip, listen, strings.Join(join, ", "), expect)
@@ -76,7 +96,6 @@ func (s *Site) AddMember(p Programs, expect int, more string) (*Gateway, error) 
 	if err != nil {
 		return nil, err
 	}
-	g.gossip = gossip
 	if s.Gateways = append(s.Gateways, g); number == 1 {
 		s.Gateway = g
 	}

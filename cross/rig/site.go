@@ -15,6 +15,7 @@ type Site struct {
 	Centre   *Centre
 	Uplink   *Uplink
 	dir      string
+	meet     []string // gossip addresses that every gateway is told of
 }
 
 // Programs are the two binaries a site runs.
