@@ -126,6 +126,8 @@ listen = "%s:%s"
 join = [%s]
 bootstrap_expect = %d
 profile = "wired"
+replace_after = "1m"
+rebalance_after = "10s"
 %s
 `, s.more, s.key(), h.IP, gossipPort, h.IP, sitePort, strings.Join(join, ", "), expect, more)
 	g.Gateway, err = rig.NewGatewayAt(s.programs.Cistern, name, net.JoinHostPort(h.IP, mqttPort), g.dir, filepath.Join(g.dir, "data"), s.Uplink.Address(), toml)
