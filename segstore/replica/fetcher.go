@@ -30,7 +30,8 @@ type fetcher struct {
 	said    error                             // logged last
 
 	mu     sync.Mutex
-	cancel context.CancelFunc // of the wait for an answer, nil: none
+	cancel context.CancelFunc             // of the wait for an answer, nil: none
+	asked  map[metadata.PartitionID]int32 // the leader epoch of what was asked for last, or left out on purpose
 }
 
 // penalty keeps one partition that its leader refuses from slowing the others.
@@ -41,7 +42,7 @@ type penalty struct {
 }
 
 func newFetcher(m *Manager, leader metadata.NodeID) *fetcher {
-	return &fetcher{m: m, leader: leader, wake: make(chan struct{}, 1), refused: map[metadata.PartitionID]*penalty{}}
+	return &fetcher{m: m, leader: leader, wake: make(chan struct{}, 1), refused: map[metadata.PartitionID]*penalty{}, asked: map[metadata.PartitionID]int32{}}
 }
 
 // interrupt ends a wait, for an answer too: there may be other partitions.
@@ -108,11 +109,16 @@ func (f *fetcher) say(err error) {
 func (f *fetcher) request() *FetchRequest {
 	self, incarnation := f.m.Self()
 	r := &FetchRequest{Node: self, Incarnation: incarnation, MaxWait: FetchWaitMax, MaxBytes: FetchBytesMax}
-	for _, l := range f.m.all() {
+	all := f.m.all()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.asked)
+	for _, l := range all {
 		leader, p, ok := l.nextFetch()
 		if !ok || leader != f.leader {
 			continue
 		}
+		f.asked[p.Partition] = p.LeaderEpoch
 		if late := f.refused[p.Partition]; late != nil && late.until > f.m.now() {
 			r.MaxWait = min(r.MaxWait, late.until-f.m.now())
 			continue
@@ -120,6 +126,14 @@ func (f *fetcher) request() *FetchRequest {
 		r.Partitions = append(r.Partitions, p)
 	}
 	return r
+}
+
+// knows reports whether p was in the last request, in this epoch.
+func (f *fetcher) knows(p FetchPartition) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	epoch, ok := f.asked[p.Partition]
+	return ok && epoch == p.LeaderEpoch
 }
 
 // note punishes a partition that was refused, and forgives one that was not.

@@ -107,6 +107,7 @@ func (m *Manager) Run(ctx context.Context) error {
 			for _, l := range m.all() {
 				l.tick()
 			}
+			m.followLate()
 		}
 	}
 }
@@ -284,25 +285,42 @@ func (m *Manager) sameStream(id metadata.PartitionID, stream uint64) error {
 // follow, and lets all of them look again.
 func (m *Manager) followLeaders() {
 	for _, l := range m.all() {
-		leader, _, ok := l.nextFetch()
-		if !ok {
-			continue
+		if leader, _, ok := l.nextFetch(); ok {
+			m.fetcher(leader)
 		}
-		m.mu.Lock()
-		if m.fetchers[leader] == nil {
-			f := newFetcher(m, leader)
-			m.fetchers[leader] = f
-			if m.running != nil {
-				m.startFetcher(f)
-			}
-		}
-		m.mu.Unlock()
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	for _, f := range m.fetchers {
 		f.interrupt()
 	}
+}
+
+// followLate finds what could not be asked for when its role changed, since
+// its journal was still writing, and nobody has asked for yet.
+func (m *Manager) followLate() {
+	for _, l := range m.all() {
+		if leader, p, ok := l.nextFetch(); ok {
+			if f := m.fetcher(leader); !f.knows(p) {
+				f.interrupt()
+			}
+		}
+	}
+}
+
+// fetcher returns the one that asks that gateway.
+func (m *Manager) fetcher(leader metadata.NodeID) *fetcher {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.fetchers[leader]
+	if f == nil {
+		f = newFetcher(m, leader)
+		m.fetchers[leader] = f
+		if m.running != nil {
+			m.startFetcher(f)
+		}
+	}
+	return f
 }
 
 func (m *Manager) startFetcher(f *fetcher) {

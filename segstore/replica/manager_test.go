@@ -13,6 +13,7 @@ import (
 	"cistern/gossip/metadata"
 	"cistern/segstore"
 	"cistern/segstore/batch"
+	"cistern/segstore/vfs"
 )
 
 // town is a site in one process: real managers and stores, a controller that is
@@ -29,6 +30,7 @@ type box struct {
 	town  *town
 	node  metadata.NodeID
 	dir   string
+	flash *heldSyncs
 	store *segstore.Store
 	m     *Manager
 	stop  func()
@@ -40,7 +42,7 @@ var townStream = metadata.PartitionID{Stream: "s"}
 func newTown(t testing.TB, n, partitions, minInsync int) *town {
 	w := &town{t: t, image: metadata.NewImage()}
 	for i := range n {
-		g := &box{town: w, node: metadata.NodeID(i + 1), dir: t.TempDir()}
+		g := &box{town: w, node: metadata.NodeID(i + 1), dir: t.TempDir(), flash: &heldSyncs{FS: vfs.OS, word: make(chan struct{})}}
 		w.gateways = append(w.gateways, g)
 		g.start()
 	}
@@ -79,7 +81,7 @@ func (w *town) propose(c metadata.Change) metadata.Result {
 
 func (g *box) start() {
 	t := g.town.t
-	store, err := segstore.Open(segstore.Config{Dir: g.dir, MaxBytes: 64 << 20})
+	store, err := segstore.Open(segstore.Config{Dir: g.dir, FS: g.flash, MaxBytes: 64 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,6 +330,33 @@ func TestManagerFailover(t *testing.T) {
 }
 
 // A gateway that starts again remembers who had sent what.
+// TestManagerFollowsAfterASlowSync: a gateway loses its leadership while its
+// journal is busy, so that it can't say yet where its log ends. It follows as
+// soon as it can, though nothing changes any more.
+func TestManagerFollowsAfterASlowSync(t *testing.T) {
+	w := newTown(t, 3, 1, 2)
+	d := &producerDouble{id: 3}
+	w.insist(d.batch(t, 2), townStream)
+	old := w.leader(townStream)
+	old.flash.held.Store(true)
+	one := d.batch(t, 2)
+	answered := make(chan struct{})
+	old.m.Deliver([]*Append{{Partition: townStream, Batch: one, Acks: metadata.AcksAll, Done: func(*Append) { close(answered) }}})
+	next := w.gateways[old.node%3]
+	for until := time.Now().Add(20 * time.Second); next.store.Log(townStream).EndOffset() != 4; time.Sleep(time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("the followers did not get what their leader was writing")
+		}
+	}
+	w.fence(old)
+	old.flash.held.Store(false)
+	close(old.flash.word)
+	<-answered
+	w.insist(one, townStream)
+	w.insist(d.batch(t, 2), townStream)
+	w.agree(townStream, 6)
+}
+
 func TestManagerRemembersProducers(t *testing.T) {
 	w := newTown(t, 1, 1, 1)
 	d := &producerDouble{id: 9}
