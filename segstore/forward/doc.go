@@ -52,7 +52,9 @@
 //
 // Parked batches survive the process and are handed over by the next one. How
 // far that went is noted with a later commit, so some are handed over twice;
-// the leader has them.
+// the leader has them. What was only held is given up by the next process: nobody
+// was told that it is safe, its senders are gone and send it again, and handed over
+// late it would come after what they sent since.
 //
 // What can't be parked, because flash is full or latched, waits in memory for
 // RefuseAfter and is then refused; its fate is unknown to whoever sent it.
@@ -63,15 +65,14 @@
 //     another one may overtake its own records that are still parked here.
 //   - A held record waits as long as its leader is away. The senders' windows
 //     fill meanwhile (ingest.HeldRecordsMax bounds them together), and when the
-//     gateway stops they are told that it is not confirmed. It is handed over
-//     all the same, so a sender that repeats it elsewhere has it twice.
+//     gateway stops they are told that it is not confirmed.
+//   - A sender that gives a held record up while this gateway lives, and sends it
+//     again on another connection, has it twice.
 //   - A batch whose answer was lost, and that is handed over only after the
 //     leader has forgotten its producer, is taken twice. So is one whose request
 //     reaches a leader after this gateway gave it up and renumbered.
 //   - A parked batch that a leader refuses for good (its stream was deleted, its
 //     flash is full) is kept and tried again: what was confirmed is not dropped.
-//   - The name of a stream with parked batches is ParkedPrefix longer than the
-//     stream's, which leaves metadata.StreamNameMax - len(ParkedPrefix) bytes.
 //   - At most ReadersMax partitions hand over at a time, with ReadBytesMax or one
 //     batch each in memory.
 package forward

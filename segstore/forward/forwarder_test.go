@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 
 	"cistern/gossip/metadata"
@@ -141,12 +140,51 @@ func TestRestartWithABacklog(t *testing.T) {
 	}
 }
 
+// What was held by a process that is gone was confirmed to nobody: it must not
+// come up after what its senders have sent since.
+func TestRestartGivesUpWhatWasHeld(t *testing.T) {
+	s := newSite(t, 2, "s")
+	c := &sender{}
+	s.publish(p0, 1, 10, c)
+	s.until("answers", c.answered(10))
+	s.setMood(replica.ErrNoLeader)
+	s.publish(p0, 11, 40, c)
+	s.until("held", func() bool {
+		st := s.f.Status()
+		return len(st.Partitions) == 1 && st.Partitions[0].Held == 30
+	})
+	s.close()
+	s.open(Policy{})
+	if st := s.f.Status(); len(st.Partitions) != 0 {
+		t.Errorf("after the restart: %+v", st)
+	}
+	s.setMood(nil)
+	s.publish(p0, 11, 20, c)
+	s.expect(p0, 20)
+}
+
+func TestParkedEpochs(t *testing.T) {
+	for _, c := range []struct {
+		last    int32
+		confirm bool
+		want    int32
+	}{{-1, false, 0}, {-1, true, 1}, {0, false, 0}, {0, true, 1}, {1, true, 1}, {1, false, 2}, {2, true, 3}, {7, false, 8}} {
+		if got := parkedEpoch(c.last, c.confirm); got != c.want {
+			t.Errorf("after %d, confirm %t: %d, want %d", c.last, c.confirm, got, c.want)
+		}
+	}
+}
+
 // What can't be parked is refused in the end, and what follows it gets through
 // when the leader is back.
 func TestParkingImpossible(t *testing.T) {
-	name := strings.Repeat("n", metadata.StreamNameMax) // leaves no room for the prefix
-	s := newSite(t, 1, name)
-	p := metadata.PartitionID{Stream: name}
+	s := newSite(t, 1, "s")
+	p := metadata.PartitionID{Stream: "s", Partition: 1}
+	c0 := metadata.DefaultStreamConfig(ParkedPrefix + "s")
+	c0.Lane = "alarm" // where no parked log of this stream can be
+	if err := s.store.PutStream(c0); err != nil {
+		t.Fatal(err)
+	}
 	s.setMood(replica.ErrNoLeader)
 	c := &sender{}
 	s.publish(p, 1, 10, c)

@@ -9,6 +9,7 @@ import (
 
 	"cistern/gossip/metadata"
 	"cistern/segstore"
+	"cistern/segstore/batch"
 )
 
 // ParkedPrefix begins the names of the streams that batches are parked in, one
@@ -31,12 +32,48 @@ func (f *Forwarder) findParked() error {
 		}
 		id := metadata.PartitionID{Stream: name, Partition: log.Partition().Partition}
 		pos, _ := loadPosition(f.cfg.Store.State(), log)
+		if err := f.giveUpHeld(id, log, pos); err != nil {
+			return fmt.Errorf("parked log of %s: %w", id, err)
+		}
 		log.SetDrained(pos)
 		if end := log.EndOffset(); pos < end {
 			f.addRoute(id)
 			f.log.Warn("forward: parked batches of a former process were found", "partition", id, "records", end-pos)
 		}
 	}
+	return nil
+}
+
+// The leader epoch of a parked batch says what its senders were told: odd,
+// that it is safe; even, nothing yet.
+func parkedEpoch(last int32, confirm bool) int32 {
+	odd := int32(0)
+	if confirm {
+		odd = 1
+	}
+	if last >= 0 && last&1 == odd {
+		return last
+	}
+	return (last+1)&^1 | odd // the next of that kind
+}
+
+// giveUpHeld cuts off what a former process held at the end of a parked log. No
+// sender was told that it is safe, and none waits for it any more: handed over
+// now it would come after what they sent since, or twice.
+func (f *Forwarder) giveUpHeld(id metadata.PartitionID, log *segstore.Log, pos int64) error {
+	last, end := log.LastEpoch(), log.EndOffset()
+	if last < 0 || last&1 == 1 || pos >= end {
+		return nil
+	}
+	from := log.StartOffset()
+	if _, before := log.EndOffsetForEpoch(last - 1); before > from {
+		from = before
+	}
+	from = max(from, pos)
+	if _, err := f.cfg.Store.Commit(segstore.Entry{Log: log, Truncate: true, Offset: from}); err != nil {
+		return err
+	}
+	f.log.Warn("forward: records that a former process held, and had confirmed to nobody, are given up", "partition", id, "records", end-log.EndOffset())
 	return nil
 }
 
@@ -69,7 +106,10 @@ func (r *route) park(items []*Item) {
 func (r *route) parkIn(log *segstore.Log, items []*Item) {
 	g := &segstore.Group{Entries: make([]segstore.Entry, len(items))}
 	for i, it := range items {
-		g.Entries[i] = segstore.Entry{Log: log, Batch: it.Data}
+		confirm := it.Confirm
+		g.Entries[i] = segstore.Entry{Log: log, Batch: it.Data, Admit: func(*batch.Header, int64) (int32, error) {
+			return parkedEpoch(log.LastEpoch(), confirm), nil
+		}}
 	}
 	g.Done = func(g *segstore.Group) {
 		results := make([]Parked, len(g.Entries))
