@@ -188,6 +188,7 @@ func (c *checker) leads(g *gateway) {
 	switch {
 	case c.unclean && c.s.state().LeaderEpoch == epoch: // the one that was chosen
 		c.giveUp(agrees)
+		clear(c.truth[:min(log.start, int64(len(c.truth)))]) // who knows what it has dropped
 		c.unclean, c.uncleanEpoch = false, epoch
 	case agrees < int64(len(c.truth)) && !c.unclean:
 		c.s.violate("D", "%s leads in epoch %d with %s, but up to %d was confirmed", g.name, epoch, show(log), len(c.truth))
@@ -209,10 +210,6 @@ func (c *checker) giveUp(from int64) {
 	}
 	c.lostOffsets += int64(len(c.truth)) - from
 	c.truth = c.truth[:from]
-	clear(c.last)
-	for _, m := range c.truth {
-		c.last[c.from[m.uid]] = m.uid
-	}
 }
 
 // lostCard: what only this card vouched for is gone, and that is known.
