@@ -154,8 +154,21 @@ func (r *recovering) Snapshot() (raft.FSMSnapshot, error) {
 	}
 	img := r.machine.image.Load().Clone()
 	img.Site = r.site
+	for name, st := range img.Streams {
+		st = st.Clone()
+		for i := range st.Partitions {
+			st.Partitions[i].LeaderEpoch += epochsLost
+			st.Partitions[i].PartitionEpoch += epochsLost
+		}
+		img.Streams[name] = st
+	}
 	return imageSnapshot{img}, nil
 }
+
+// epochsLost is more than the lost majority can have agreed on while this
+// gateway did not hear of it: no log that is left may be in an epoch that the
+// recovered site gives again.
+const epochsLost = 1 << 16
 
 // Forget lets a gateway that is not running leave the site it knows: it joins
 // the next one as a new one. Its records are not touched.

@@ -3,6 +3,7 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -162,7 +163,11 @@ func (l *local) wait(a *Append, base, end int64) {
 		l.mu.Unlock()
 		a.fail(ErrNotLeader)
 	default:
-		l.waiting = append(l.waiting, waiting{a, base, end})
+		i := len(l.waiting) // a duplicate waits for less than what came before it
+		for i > 0 && l.waiting[i-1].end > end {
+			i--
+		}
+		l.waiting = slices.Insert(l.waiting, i, waiting{a, base, end})
 		l.mu.Unlock()
 	}
 }
@@ -201,39 +206,37 @@ func (l *local) altered(a *metadata.AlterPartition, r metadata.Result, err error
 // finish carries out what the protocol asks for, and unlocks l.mu. Appends are
 // answered after that: whoever waits may call again.
 func (l *local) finish(e Effects) {
-	var done []waiting
-	var why error
-	switch {
-	case e.Broken != "" && !l.broken:
-		l.broken = true
-		l.m.counts.broken.Add(1)
-		l.m.log.Error("partition stopped: what it was told contradicts what it knows; its copy here takes no part any more until the gateway is restarted", "partition", l.id, "reason", e.Broken)
-		done, l.waiting, why = l.waiting, nil, ErrNotLeader
-	case e.Resigned:
-		done, l.waiting, why = l.waiting, nil, ErrNotLeader
-	case e.Moved:
+	var done, failed []waiting
+	if e.Moved {
 		l.log.SetHighWatermark(e.HighWatermark)
 		n := 0
 		for n < len(l.waiting) && l.waiting[n].end <= e.HighWatermark {
 			n++
 		}
 		done, l.waiting = l.waiting[:n:n], l.waiting[n:]
-		if len(l.waiting) == 0 {
-			l.waiting = nil
-		}
 		l.unsaved = true
 		l.wake(wakeSoon)
+	}
+	if e.Broken != "" && !l.broken {
+		l.broken = true
+		l.m.counts.broken.Add(1)
+		l.m.log.Error("partition stopped: what it was told contradicts what it knows; its copy here takes no part any more until the gateway is restarted", "partition", l.id, "reason", e.Broken)
+	}
+	if e.Resigned || e.Broken != "" {
+		failed, l.waiting = l.waiting, nil
+	}
+	if len(l.waiting) == 0 {
+		l.waiting = nil
 	}
 	l.mu.Unlock()
 	if e.Alter != nil {
 		l.m.propose(l, e.Alter)
 	}
 	for _, w := range done {
-		if why != nil {
-			w.a.fail(why)
-		} else {
-			w.a.answer(w.base, nil)
-		}
+		w.a.answer(w.base, nil)
+	}
+	for _, w := range failed {
+		w.a.fail(ErrNotLeader)
 	}
 }
 
