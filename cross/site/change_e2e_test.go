@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cistern/agent/status"
+	"cistern/cross/rig"
 )
 
 // A fourth gateway joins a site of three under load and is given copies, calmly,
@@ -91,4 +92,26 @@ func TestReplacedWhenAwayTooLong(t *testing.T) {
 		t.Error("too soon")
 	}
 	finish(t, s, f)
+}
+
+// The file of the first gateway names nobody to join. It is back before anybody
+// could miss it, and has to be told by the others who they are. (8 s)
+func TestFirstGatewayNamesNobody(t *testing.T) {
+	if err := Needs(); err != nil {
+		t.Skip(err)
+	}
+	s, err := start(t.Context(), &Site{Site: &rig.Site{}, Ledger: rig.NewLedger(), programs: programs, more: Stream(3, 2), oneWay: true}, 3)
+	must(t, err)
+	watched(t, s)
+	first := s.Gateways[0]
+	for range often(3, 30) {
+		began := time.Now()
+		first.Kill()
+		must(t, first.Start(t.Context()))
+		must(t, first.AwaitStatus(within(t, healedMax), func(d *status.Document) bool {
+			return d.Site != nil && d.Site.Self() != nil && !d.Site.Self().Fenced && d.Site.Self().Incarnation > 0 && len(d.Site.Members) == 3 && d.Site.Quorum.Leader != ""
+		}))
+		must(t, s.AwaitInSync(within(t, healedMax)))
+		t.Logf("one of them again after %s", rounded(time.Since(began)))
+	}
 }

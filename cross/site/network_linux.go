@@ -35,8 +35,9 @@ type Network struct {
 // Host is a namespace with one cable into the switch.
 type Host struct {
 	*namespace
-	IP  string
-	net *Network
+	IP     string
+	net    *Network
+	number int // from 1
 	// port is the switch's end of the cable; eth0 is the host's.
 	port string
 }
@@ -103,7 +104,7 @@ func (n *Network) Host(name string) (*Host, error) {
 		return nil, err
 	}
 	number := len(n.hosts) + 1
-	h := &Host{namespace: ns, IP: address(number), net: n, port: fmt.Sprintf("port%d", number)}
+	h := &Host{namespace: ns, IP: address(number), net: n, number: number, port: fmt.Sprintf("port%d", number)}
 	for _, args := range [][]string{
 		{"-n", n.bridge.name, "link", "add", h.port, "type", "veth", "peer", "name", "eth0", "netns", ns.name},
 		{"-n", n.bridge.name, "link", "set", h.port, "master", "br0", "up"},

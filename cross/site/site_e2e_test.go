@@ -66,6 +66,11 @@ func startSite(t *testing.T, n int, toml string) *Site {
 	}
 	s, err := Start(t.Context(), programs, n, toml)
 	must(t, err)
+	return watched(t, s)
+}
+
+// watched closes the site at the end, and shows what gateways said if it failed.
+func watched(t *testing.T, s *Site) *Site {
 	t.Cleanup(func() {
 		for _, g := range s.Gateways {
 			if g.Process() != nil && (t.Failed() || os.Getenv("CISTERN_SITE_WORDS") != "") {

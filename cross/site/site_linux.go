@@ -41,6 +41,7 @@ type Site struct {
 	dir      string
 	more     string // TOML for every gateway
 	fleets   int    // started so far
+	oneWay   bool   // a gateway's file names only those before it
 }
 
 // Gateway is one of them.
@@ -54,7 +55,10 @@ type Gateway struct {
 // Start makes a site of n gateways and returns when it is formed and every copy
 // in sync. more is TOML for each of them, before its section [site].
 func Start(ctx context.Context, p rig.Programs, n int, more string) (*Site, error) {
-	s := &Site{Site: &rig.Site{}, Ledger: rig.NewLedger(), programs: p, more: more}
+	return start(ctx, &Site{Site: &rig.Site{}, Ledger: rig.NewLedger(), programs: p, more: more}, n)
+}
+
+func start(ctx context.Context, s *Site, n int) (*Site, error) {
 	err := s.prepare()
 	for range n {
 		if err == nil {
@@ -116,6 +120,9 @@ func (s *Site) Add(expect int, more string) (*Gateway, error) {
 	}
 	var join []string // the same for everyone, as one would write it on machines
 	for number := range min(3, expect) {
+		if s.oneWay && number+2 >= h.number {
+			break
+		}
 		join = append(join, fmt.Sprintf("%q", net.JoinHostPort(address(number+2), gossipPort)))
 	}
 	toml := fmt.Sprintf(`%s
