@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // FileName is the file in Config.Dir that holds everything the quorum keeps.
@@ -58,7 +59,7 @@ func openStore(dir string) (*store, error) {
 		return err
 	})
 	switch {
-	case errors.Is(err, bolt.ErrTimeout):
+	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("open %s: another process uses it", path)
 	case err != nil:
 		return nil, fmt.Errorf("open %s: %w", path, err)

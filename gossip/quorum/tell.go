@@ -86,7 +86,7 @@ func (t *teller) tell(to Server) {
 		self := trans.EncodePeer(raft.ServerID(t.q.c.Name), trans.LocalAddr())
 		request := raft.AppendEntriesRequest{
 			RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(t.q.c.Name), Addr: self},
-			Term:      next.term, Leader: self, PrevLogEntry: next.index, PrevLogTerm: next.term, LeaderCommitIndex: next.index}
+			Term:      next.term, PrevLogEntry: next.index, PrevLogTerm: next.term, LeaderCommitIndex: next.index}
 		var response raft.AppendEntriesResponse
 		addr := raft.ServerAddress(joinPeer(to.Name, to.Address))
 		if trans.AppendEntries(id, addr, &request, &response) != nil {

@@ -20,9 +20,8 @@ import (
 // site is one gateway whose partitions are all led elsewhere, by a leader that
 // does as it is told.
 type site struct {
-	t     *testing.T
-	dir   string
-	lanes []metadata.StreamConfig
+	t   *testing.T
+	dir string
 
 	mu        sync.Mutex
 	leaders   map[metadata.PartitionID]*leader

@@ -28,7 +28,6 @@ type world struct {
 	incs  map[metadata.NodeID]uint64
 	min   int
 	nodes map[metadata.NodeID]*gateway
-	acked []int64 // offsets that were answered
 }
 
 type gateway struct {
