@@ -49,13 +49,16 @@ func (e events) NotifyConflict(existing, other *memberlist.Node) {
 }
 
 // NotifyPingComplete tells of a member that answered a packet.
-func (e events) NotifyPingComplete(n *memberlist.Node, _ time.Duration, _ []byte) {
+func (e events) NotifyPingComplete(n *memberlist.Node, _ time.Duration, mark []byte) {
 	e.m.roster.reached(n.Name, true)
+	e.m.processes.saw(n.Name, addrOf(n), mark)
 }
 
-// AckPayload, NotifyMsg, GetBroadcasts, LocalState and MergeRemoteState are for
+// AckPayload says which process answers.
+func (e events) AckPayload() []byte { return e.m.processes.own[:] }
+
+// NotifyMsg, GetBroadcasts, LocalState and MergeRemoteState are for
 // messages of the application's own, of which there are none.
-func (events) AckPayload() []byte              { return nil }
 func (events) NotifyMsg([]byte)                {}
 func (events) GetBroadcasts(int, int) [][]byte { return nil }
 func (events) LocalState(bool) []byte          { return nil }

@@ -35,6 +35,7 @@ type Membership struct {
 	bind      netip.AddrPort
 	transport *transport
 	roster    *roster
+	processes *processes
 	lines     *lines
 	neighbors neighbors // found by mDNS
 
@@ -90,7 +91,7 @@ func (m *Membership) prepare() (err error) {
 		advertise = netip.AddrPortFrom(advertise.Addr(), m.transport.port())
 	}
 	m.transport.advertise = advertise
-	m.lines = newLines(c.Logger)
+	m.lines, m.processes = newLines(c.Logger), newProcesses()
 	m.roster = newRoster(Member{Name: c.Name, Addr: advertise.String(), State: Alive, Since: time.Now(), Meta: m.meta})
 	m.transport.reached = m.roster.reached
 	return nil

@@ -37,6 +37,7 @@ func (m *Membership) Run(ctx context.Context) error {
 	}
 	m.list.Store(list)
 	parts.Go(func() { m.keepJoined(ctx, list) })
+	parts.Go(func() { m.keepAcquainted(ctx, list) })
 	parts.Go(func() { m.keepPublished(ctx, list) })
 	parts.Go(func() { m.keepDiscovering(ctx) })
 	<-ctx.Done()
