@@ -158,6 +158,14 @@ func (f *Forwarder) Stream(name string) (metadata.StreamConfig, bool) {
 	return s.Config, true
 }
 
+// Together implements ingest.Journal.
+func (f *Forwarder) Together(p metadata.PartitionID) int32 {
+	if state := f.cfg.Image().Partition(p); state != nil {
+		return int32(state.Leader)
+	}
+	return int32(metadata.NoNode)
+}
+
 // Refuses implements ingest.Journal.
 func (f *Forwarder) Refuses(p metadata.PartitionID) error {
 	if f.stopped.Load() {

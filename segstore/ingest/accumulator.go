@@ -17,6 +17,9 @@ const (
 	PendingBytesDefault = 8 << 20  // of one lane, uncompressed; Append blocks above it
 	HeldRecordsMax      = 64 << 10 // of one lane: parked, and their senders wait; Append refuses above it
 	outstandingMax      = 2        // commits of one lane that are built, written or answered
+
+	journalPumpsMax     = 8 // of one lane, with a Journal
+	journalPendingShare = 4 // of PendingBytesMax that each of them may take
 )
 
 // Config of an Accumulator.
@@ -45,7 +48,7 @@ type Accumulator struct {
 
 	mu         sync.RWMutex
 	partitions map[metadata.PartitionID]*partition
-	pumps      map[string]*pump // by lane
+	pumps      map[string]*pump // by pumpName
 	stopped    bool
 	wg         sync.WaitGroup
 }
@@ -127,10 +130,11 @@ func (a *Accumulator) addPartition(id metadata.PartitionID) (*partition, error) 
 	if p := a.partitions[id]; p != nil {
 		return p, nil
 	}
-	u := a.pumps[config.Lane]
+	name := a.pumpName(id, config.Lane)
+	u := a.pumps[name]
 	if u == nil {
 		u = newPump(a)
-		a.pumps[config.Lane] = u
+		a.pumps[name] = u
 		a.wg.Add(2)
 		go u.seal()
 		if a.cfg.Journal == nil {
@@ -142,6 +146,27 @@ func (a *Accumulator) addPartition(id metadata.PartitionID) (*partition, error) 
 	p := &partition{id: id, log: log, pump: u, config: config}
 	a.partitions[id] = p
 	return p, nil
+}
+
+// pumpName says which partitions share a pump. What goes into one journal here
+// shares its commit, so there is one pump for each lane. What goes to a Journal
+// is answered by the gateway that leads the partition, and should wait for no
+// other: there it is one for each of them. When leaderships move later,
+// partitions stay where they are, which costs some waiting and no more.
+func (a *Accumulator) pumpName(p metadata.PartitionID, lane string) string {
+	if a.cfg.Journal == nil {
+		return lane
+	}
+	return fmt.Sprintf("%s/%d", lane, uint(a.cfg.Journal.Together(p))%journalPumpsMax)
+}
+
+// pendingMax is one pump's part of what may wait in memory. Pumps of one lane
+// are not all full at once, as a rule.
+func (a *Accumulator) pendingMax() int {
+	if a.cfg.Journal == nil {
+		return a.cfg.PendingBytesMax
+	}
+	return a.cfg.PendingBytesMax / journalPendingShare
 }
 
 // lookUp returns what is known of a partition; log is nil when there is a

@@ -12,7 +12,11 @@ type Journal interface {
 	// nil when it does. It may have changed by the time a batch comes.
 	Refuses(p metadata.PartitionID) error
 
-	// Submit hands over batches of one lane, one goroutine per lane, those of a
+	// Together names the gateway that answers for a partition now: those with the
+	// same number are collected together.
+	Together(p metadata.PartitionID) int32
+
+	// Submit hands over batches that were collected together, those of a
 	// partition in order. Each is answered by exactly one Done, those of a
 	// partition in order; before that by one Held, if its answer takes long.
 	Submit(batches []*Batch)

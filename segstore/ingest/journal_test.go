@@ -38,6 +38,8 @@ func (d *desk) Stream(name string) (metadata.StreamConfig, bool) {
 	return c, ok
 }
 
+func (d *desk) Together(metadata.PartitionID) int32 { return 0 }
+
 func (d *desk) Refuses(metadata.PartitionID) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -119,7 +121,7 @@ func put(t *testing.T, acc *Accumulator, partition int32, seq uint64, c Completi
 func (a *Accumulator) pump(lane string) *pump {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	return a.pumps[lane]
+	return a.pumps[lane+"/0"]
 }
 
 func TestJournalAnswersEachBatch(t *testing.T) {
@@ -193,7 +195,7 @@ func TestHeldBatches(t *testing.T) {
 	cfg := stream("a", 2, 0)
 	d := newDesk(cfg)
 	d.auto[1] = true
-	inBubble(t, Config{PendingBytesMax: 64 << 10}, d, func(t *testing.T, acc *Accumulator) {
+	inBubble(t, Config{PendingBytesMax: journalPendingShare * 64 << 10}, d, func(t *testing.T, acc *Accumulator) {
 		c := &teller{}
 		p := metadata.PartitionID{Stream: "a"}
 		var held []*Batch
@@ -250,7 +252,7 @@ func TestHalfOfTheMemoryIsForTheOthers(t *testing.T) {
 	cfg := stream("a", 2, 0)
 	d := newDesk(cfg)
 	d.auto[1] = true
-	inBubble(t, Config{PendingBytesMax: 64 << 10}, d, func(t *testing.T, acc *Accumulator) {
+	inBubble(t, Config{PendingBytesMax: journalPendingShare * 64 << 10}, d, func(t *testing.T, acc *Accumulator) {
 		p := metadata.PartitionID{Stream: "a"}
 		put(t, acc, 0, 0, nil)
 		time.Sleep(2 * detachAfter) // it is late now
@@ -261,7 +263,7 @@ func TestHalfOfTheMemoryIsForTheOthers(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if held := acc.held(cfg.Lane); held < 32<<10 || held > 40<<10 {
+		if held := acc.held(cfg.Lane + "/0"); held < 32<<10 || held > 40<<10 {
 			t.Errorf("%d bytes in memory", held)
 		}
 		c := &teller{}

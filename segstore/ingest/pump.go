@@ -156,9 +156,9 @@ func (u *pump) awaitRoom(ctx context.Context, p *partition) error {
 // are late may not take the other half, which is for the others.
 func (u *pump) limit(p *partition) int {
 	if p.late > 0 {
-		return u.acc.cfg.PendingBytesMax / 2
+		return u.acc.pendingMax() / 2
 	}
-	return u.acc.cfg.PendingBytesMax
+	return u.acc.pendingMax()
 }
 
 // begin opens a new part for p behind all that wait.
