@@ -109,6 +109,8 @@ func (l *link) send(ctx context.Context, conn *kafka.Conn) error {
 			err := conn.Start(enc.request(call.batches), call.answered)
 			enc.release()
 			if err != nil {
+				conn.Close()
+				<-conn.Done() // what was sent before is answered before
 				call.answered(nil, err)
 				return err
 			}
