@@ -110,6 +110,7 @@ func (a *Agent) stop(c *crew) error {
 		a.ingest.Close()
 	}
 	if a.site != nil {
+		doors = errors.Join(doors, c.stop(stopPartMax, "site")) // it would say that we live
 		a.site.leave()
 	}
 	return errors.Join(doors, c.stop(stopPartMax), a.close())

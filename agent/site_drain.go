@@ -16,7 +16,7 @@ import (
 // cursorInterval is how often a drain's position is told to the site. What it
 // lags behind is searched upstream after a change of leader; a shorter time would
 // cost flash on every gateway.
-const cursorInterval = time.Minute
+const cursorInterval = 5 * time.Minute
 
 // cursors keeps the drain's small records with the site, so that whoever leads
 // a partition next goes on where this gateway stopped. It implements drain.State.
