@@ -3,6 +3,7 @@ package quorum
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -12,8 +13,10 @@ import (
 // raft for more frequent messages costs more than everything else on an idle
 // gateway.
 //
-// What it sends is what raft itself would: an AppendEntries without entries.
-// Whether it arrives does not matter, nor what the answer is.
+// What it sends is what raft itself would: an AppendEntries without entries. A
+// follower without which there was a majority may not have the entry yet, and
+// refuses; it is told again a moment later. Beyond that it does not matter
+// whether the message arrives.
 type teller struct {
 	q     *Quorum
 	event chan struct{}
@@ -73,6 +76,7 @@ func (t *teller) begin(name string) bool {
 
 // tell sends one message, and more while there is more to say.
 func (t *teller) tell(to Server) {
+	refusals := 0
 	for told := (entryID{}); ; {
 		t.mu.Lock()
 		next := t.last
@@ -89,10 +93,34 @@ func (t *teller) tell(to Server) {
 			Term:      next.term, PrevLogEntry: next.index, PrevLogTerm: next.term, LeaderCommitIndex: next.index}
 		var response raft.AppendEntriesResponse
 		addr := raft.ServerAddress(joinPeer(to.Name, to.Address))
-		if trans.AppendEntries(id, addr, &request, &response) != nil {
+		err := trans.AppendEntries(id, addr, &request, &response)
+		switch {
+		case err != nil:
 			next = t.latest() // raft's own messages bring it
+		case !response.Success && refusals < tellAgainMax && t.pause(tellAgain<<refusals):
+			refusals++
+			continue
 		}
-		told = next
+		told, refusals = next, 0
+	}
+}
+
+// A follower that refuses is told again after tellAgain, then after twice that,
+// and so on.
+const (
+	tellAgain    = 2 * time.Millisecond
+	tellAgainMax = 8
+)
+
+// pause reports false when this gateway stops meanwhile.
+func (t *teller) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-t.q.stopped:
+		return false
 	}
 }
 
