@@ -32,11 +32,11 @@ func (s *site) run(ctx context.Context) error {
 	before := s.quorum.Image()
 	for {
 		image := s.quorum.Image()
-		s.dropFenced(before, image)
-		before = image
 		if err := s.replicas.Apply(image); err != nil {
 			s.a.log.Error("site: a partition is not kept here", "error", err)
 		}
+		s.dropFenced(before, image) // after Apply: what is sent again must not go there again
+		before = image
 		if s.owes(image) {
 			select {
 			case register <- struct{}{}:
