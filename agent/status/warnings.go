@@ -72,7 +72,7 @@ var Warnings = []Warning{
 	{SiteNoQuorum, Warn, "the site has no majority",
 		"Leaders go on with the gateways they have, but nobody can take over from one that fails, and no gateway can join. Bring gateways back, or the network between them. If a majority is gone for good: `cistern site recover`."},
 	{SiteForming, Warn, "the site waits for its first gateways",
-		"It begins when bootstrap_expect gateways see each other; records are parked until then. Check that the others run, with the same key_file, and that join in [site] names one that they can reach."},
+		"It begins when bootstrap_expect gateways see each other; devices are not let in until then. Check that the others run, with the same key_file, and that join in [site] names one that they can reach."},
 	{SiteConflict, Warn, "two sites have the same key",
 		"Gateways in reach were formed into another site with this site's key; the two keep apart. Make one of them anew: stop those gateways, move their data away, and give them a key of their own."},
 	{GatewayFenced, Warn, "the site takes this gateway for dead",

@@ -33,8 +33,11 @@ func (m *Manager) handOver(l *local) {
 	m.background(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, alterTimeout)
 		defer cancel()
-		_, err := m.cfg.Controller.Propose(ctx, metadata.Change{At: time.Now().UnixMilli(),
+		r, err := m.cfg.Controller.Propose(ctx, metadata.Change{At: time.Now().UnixMilli(),
 			Elect: &metadata.Elect{Partition: l.id, Node: metadata.NoNode, PartitionEpoch: -1}})
+		if err == nil {
+			err = r.Err()
+		}
 		if err != nil {
 			m.log.Warn("the leadership of a latched journal could not be handed over", "partition", l.id, "error", err)
 		}
