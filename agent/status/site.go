@@ -123,6 +123,7 @@ type Parking struct {
 	Refused    int64 `json:"batches_refused"`
 	Confirmed  int64 `json:"records_confirmed"` // while they were only parked
 	Lost       int64 `json:"records_lost"`      // parked ones that flash could not give back
+	GivenUp    int64 `json:"records_given_up"`  // held by the process before this one, confirmed to nobody
 }
 
 // String says how much and why.

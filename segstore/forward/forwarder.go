@@ -51,12 +51,13 @@ type Config struct {
 // Locks: Forwarder.mu or route.mu first, then those of outbox, clock, readers
 // and jobs.
 type Forwarder struct {
-	cfg    Config
-	log    *slog.Logger
-	outbox outbox
-	clock  clock
-	read   readers
-	jobs   jobs
+	givenUp int64 // set by New
+	cfg     Config
+	log     *slog.Logger
+	outbox  outbox
+	clock   clock
+	read    readers
+	jobs    jobs
 
 	mu      sync.RWMutex
 	routes  map[metadata.PartitionID]*route

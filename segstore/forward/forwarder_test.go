@@ -155,7 +155,7 @@ func TestRestartGivesUpWhatWasHeld(t *testing.T) {
 	})
 	s.close()
 	s.open(Policy{})
-	if st := s.f.Status(); len(st.Partitions) != 0 {
+	if st := s.f.Status(); len(st.Partitions) != 0 || st.GivenUp != 30 {
 		t.Errorf("after the restart: %+v", st)
 	}
 	s.setMood(nil)

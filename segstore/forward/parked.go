@@ -73,6 +73,7 @@ func (f *Forwarder) giveUpHeld(id metadata.PartitionID, log *segstore.Log, pos i
 	if _, err := f.cfg.Store.Commit(segstore.Entry{Log: log, Truncate: true, Offset: from}); err != nil {
 		return err
 	}
+	f.givenUp += end - log.EndOffset()
 	f.log.Warn("forward: records that a former process held, and had confirmed to nobody, are given up", "partition", id, "records", end-log.EndOffset())
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 type Status struct {
 	Partitions []PartitionStatus // those whose batches are not at their leader, by name
 	Counts     Counts            // of all partitions, since the start
+	GivenUp    int64             // records that the process before this one held, confirmed to nobody
 }
 
 // PartitionStatus is what one partition has here that its leader does not have.
@@ -26,7 +27,7 @@ type PartitionStatus struct {
 
 // Status says what is parked here, and what was.
 func (f *Forwarder) Status() Status {
-	var s Status
+	s := Status{GivenUp: f.givenUp}
 	for _, r := range f.all() {
 		r.mu.Lock()
 		p := r.q.status()
