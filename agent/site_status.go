@@ -34,12 +34,19 @@ func (s *site) describe(d *status.Document) {
 		Quorum:      quorumStatus(q),
 		HealthScore: s.gossip.HealthScore(), Conflict: q.Conflict, NameConflict: s.namesake(),
 		ConfigDiffs: s.differing(), ISRChanges: stats.ISRChanges, Elections: stats.Elections,
-		Parking: status.Parking{Parked: f.Counts.Parked, HandedOver: f.Counts.HandedOver},
+		Parking: parking(f),
 	}
 	d.Site.Members = s.members(image, d.Site.Quorum)
 	s.describeParked(d, f.Partitions)
 	s.describePartitions(d, image)
 	d.Site.Parked = d.ParkedTotal()
+}
+
+// parking counts what became of batches that their leaders did not take at once.
+func parking(f forward.Status) status.Parking {
+	c := f.Counts
+	return status.Parking{Parked: c.Parked, HandedOver: c.HandedOver, Resent: c.Resent, Refused: c.Refused,
+		Confirmed: c.Confirmed, Lost: c.Lost, GivenUp: f.GivenUp}
 }
 
 // quorumStatus says in the words of a status how the gateways agree. A leader
