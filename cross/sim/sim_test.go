@@ -88,7 +88,6 @@ func TestSimulation(t *testing.T) {
 		sum.add(r)
 		healing, quiet = append(healing, r.Healing), append(quiet, r.Quiet)
 	}
-	complain(t, reports)
 	t.Logf("%d seeds, %d events in %v", n, sum.Events, time.Since(start).Round(time.Millisecond))
 	t.Logf("from the last repair until all are in sync: %s; until everything is confirmed: %s", spread(healing), spread(quiet))
 	for k := range nemesis(nemeses) {
@@ -100,6 +99,7 @@ func TestSimulation(t *testing.T) {
 	for _, k := range slices.Sorted(maps.Keys(sum.Counts)) {
 		t.Logf("%8d × %s", sum.Counts[k], k)
 	}
+	complain(t, reports) // last: the end of a long output is what is read
 }
 
 func (r *Report) add(o Report) {
