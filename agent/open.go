@@ -100,7 +100,7 @@ func (a *Agent) openDrain() error {
 		return err // a site's drains follow its leaders
 	}
 	for _, log := range a.store.Logs() {
-		if err := a.drain.Add(log); err != nil {
+		if err := a.drain.Add(log, drain.Term{}); err != nil {
 			return err
 		}
 	}

@@ -131,7 +131,7 @@ func (c *cursors) follow() {
 		c.mu.Lock()
 		c.epochs[p] = epoch
 		c.mu.Unlock()
-		if err := d.Add(c.site.a.store.Log(p)); err != nil {
+		if err := d.Add(c.site.a.store.Log(p), drain.Term{}); err != nil {
 			c.site.a.log.Error("partition is not drained", "partition", p, "error", err)
 		}
 	}

@@ -102,7 +102,7 @@ func New(cfg Config) (*Drainer, error) {
 
 // Add gives the drainer one more partition, before Run or during it. It fails
 // when the stored cursor can't be understood: draining on would double records.
-func (d *Drainer) Add(log Log) error {
+func (d *Drainer) Add(log Log, term Term) error {
 	p, err := newPartition(d, log)
 	if err != nil {
 		return err

@@ -140,6 +140,7 @@ func (s *hand) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 func (s *hand) Uplink() Uplink                { return Uplink{State: UplinkUp} }
 func (s *hand) Kick()                         {}
 func (s *hand) Target() string                { return "t/0" }
+func (s *hand) Traits() Traits                { return Traits{} }
 func (s *hand) Close()                        {}
 func (s *hand) Open(_ context.Context, _ metadata.PartitionID, c *Cursor, how Opening) (Lane, error) {
 	s.opened = append(s.opened, how)
@@ -185,7 +186,7 @@ func newBench(t *testing.T, log *shelf, state *memory) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Add(log); err != nil {
+	if err := d.Add(log, Term{}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -221,3 +222,5 @@ func wantBases(t *testing.T, when string, sent []*sending, want ...int64) {
 		}
 	}
 }
+
+func (l *shelf) EndOffsetForEpoch(epoch int32) (int32, int64) { return epoch, l.EndOffset() }

@@ -15,6 +15,9 @@ type Log interface {
 	HighWatermark() int64
 	// EndOffset is where the log ends, confirmed or not.
 	EndOffset() int64
+	// EndOffsetForEpoch returns the largest leader epoch up to the one asked for
+	// that has records here, and the offset after its last; -1, -1: none.
+	EndOffsetForEpoch(epoch int32) (int32, int64)
 	// Read appends whole stored batches to buf: the first contains offset,
 	// all lie below the high watermark, at least one when there is one. Lost
 	// records are a *segstore.CorruptError.
@@ -68,6 +71,8 @@ type Sink interface {
 
 // Opening says what the sink has to find out about the position.
 type Opening struct {
+	// Flow is whose lane it is: two flows of a partition have two lanes.
+	Flow Flow
 	// First: this process does not know yet what became of the last one's
 	// batches. Look, if that is cheap or Cursor.InDoubt is set.
 	First bool
@@ -94,4 +99,31 @@ type Lane interface {
 	Close()
 	// Target names where the lane leads, for people.
 	Target() string
+	// Traits says what the lane needs of its batches.
+	Traits() Traits
+}
+
+// Traits is what a lane needs of its batches.
+type Traits struct {
+	// Window is how many of them may be unanswered; 0: InFlightMax.
+	Window int
+	// Identified: each record needs a header that says which it is, since the
+	// target admits a resend twice.
+	Identified bool
+}
+
+// Flow is one of the two orders of a partition under OrderLiveFirst. A strict
+// partition has the live flow only.
+type Flow uint8
+
+const (
+	Live     Flow = iota
+	Backfill      // what an outage left behind
+)
+
+// Term is what the site says about a partition while this gateway drains it.
+type Term struct {
+	// Unclean counts the elections that gave up records of the partition. When it
+	// has grown, what upstream has may be of a history that is no more.
+	Unclean int32
 }

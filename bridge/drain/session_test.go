@@ -214,7 +214,7 @@ func TestRemove(t *testing.T) {
 		if c, _ := decodeCursor(b.state.kept[stateKey(shelfID)]); c.Position != 10 {
 			t.Errorf("the cursor was left at %d", c.Position)
 		}
-		if err := b.Add(newShelf(t, 0, 3)); err != nil {
+		if err := b.Add(newShelf(t, 0, 3), Term{}); err != nil {
 			t.Fatal(err)
 		}
 		wantBases(t, "when it is back", b.sink.take(), 10)
@@ -289,7 +289,7 @@ func TestAddRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := d.Add(newShelf(t, 0, 1)); err == nil || !strings.Contains(err.Error(), "s/0") {
+		if err := d.Add(newShelf(t, 0, 1), Term{}); err == nil || !strings.Contains(err.Error(), "s/0") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

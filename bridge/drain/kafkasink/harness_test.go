@@ -238,7 +238,7 @@ func (c *central) gatewayOf(s setup, logs ...drain.Log) *gateway {
 		c.t.Fatal(err)
 	}
 	for _, l := range logs {
-		if err := g.drainer.Add(l); err != nil {
+		if err := g.drainer.Add(l, drain.Term{}); err != nil {
 			c.t.Fatal(err)
 		}
 		g.cursors[l.Partition()], _ = g.drainer.Cursor(l.Partition())

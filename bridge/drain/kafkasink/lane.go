@@ -60,6 +60,9 @@ func (l *lane) Send(b []byte, h *batch.Header, sequence int32, done func(int64, 
 	})
 }
 
+// Traits: what drain does by default.
+func (l *lane) Traits() drain.Traits { return drain.Traits{} }
+
 // Close takes back what has not left yet.
 func (l *lane) Close() { l.sender.cancel(l) }
 

@@ -40,7 +40,8 @@ func (l *memLog) StartOffset() int64 { l.mu.Lock(); defer l.mu.Unlock(); return 
 
 func (l *memLog) HighWatermark() int64 { l.mu.Lock(); defer l.mu.Unlock(); return l.end }
 
-func (l *memLog) EndOffset() int64 { return l.HighWatermark() }
+func (l *memLog) EndOffset() int64                             { return l.HighWatermark() }
+func (l *memLog) EndOffsetForEpoch(epoch int32) (int32, int64) { return epoch, l.EndOffset() }
 
 func (l *memLog) Watch() (<-chan struct{}, func()) {
 	ch := make(chan struct{}, 1)
