@@ -215,7 +215,7 @@ func (a *Agent) uplinkName() string {
 	if a.drain == nil {
 		return "none: buffering"
 	}
-	return strings.Join(a.config.Uplink.Kafka.Brokers, " ")
+	return strings.Join(a.config.Uplink.Addresses(), " ")
 }
 
 // tell notes what the service manager could not be told: it would wait in vain.

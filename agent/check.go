@@ -24,7 +24,7 @@ func Check(c config.Config) error {
 	_, serverErr := mqtt.New(server)
 	_, sourcesErr := a.newReaders(nowhere{})
 	var sinkErr error
-	if len(c.Uplink.Kafka.Brokers) > 0 {
+	if c.Uplink.Way() != config.WayNone {
 		_, sinkErr = a.newSink()
 	}
 	return errors.Join(serverErr, sourcesErr, sinkErr)

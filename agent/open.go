@@ -5,12 +5,8 @@ import (
 	"fmt"
 	"strings"
 
-	"cistern/agent/config"
 	"cistern/agent/status"
 	"cistern/agent/users"
-	"cistern/bridge/drain"
-	"cistern/bridge/drain/kafkasink"
-	"cistern/bridge/kafka"
 	"cistern/bridge/mqtt"
 	"cistern/gossip/metadata"
 	"cistern/segstore"
@@ -72,70 +68,6 @@ func (a *Agent) openIngest() error {
 	}
 	a.ingest = ingest.New(c)
 	return nil
-}
-
-// openDrain makes the drain of every partition, if there is an uplink.
-func (a *Agent) openDrain() error {
-	if len(a.config.Uplink.Kafka.Brokers) == 0 {
-		a.health.Set(status.NoUplinkConfigured, "")
-		return nil
-	}
-	sink, err := a.newSink()
-	if err != nil {
-		return err
-	}
-	aside, err := openQuarantine(a.config.Gateway.Data, a.log)
-	if err != nil {
-		return err
-	}
-	c := drain.Config{
-		Sink: sink, State: a.store.State(), Quarantine: aside, Logger: a.log,
-		OnCursor: func(p metadata.PartitionID, offset int64) { a.store.Log(p).SetDrained(offset) },
-	}
-	if a.site != nil {
-		a.site.cursors = newCursors(a.site)
-		c.State = a.site.cursors
-	}
-	if a.drain, err = drain.New(c); err != nil || a.site != nil {
-		return err // a site's drains follow its leaders
-	}
-	for _, log := range a.store.Logs() {
-		if err := a.drain.Add(log, drain.Term{}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (a *Agent) newSink() (*kafkasink.Sink, error) {
-	k := &a.config.Uplink.Kafka
-	client, err := kafkaClient(k, a.config.Gateway.Name)
-	if err != nil {
-		return nil, err
-	}
-	return kafkasink.New(kafkasink.Config{
-		Client: client, Site: a.config.Gateway.Site, Topic: k.Topic,
-		CreateTopics: k.CreateTopics, Partitions: a.partitions,
-		RequestBytes: k.RequestBytes, BytesPerSecond: k.BytesPerSecond, Logger: a.log,
-	})
-}
-
-func kafkaClient(k *config.Kafka, name string) (kafka.Config, error) {
-	c := kafka.Config{Brokers: k.Brokers, ClientID: "cistern-" + name, RequestTimeout: k.Timeout}
-	if k.TLS.Enabled {
-		var err error
-		if c.TLS, err = (kafka.TLS{CAFile: k.TLS.CAFile, CertFile: k.TLS.CertFile, KeyFile: k.TLS.KeyFile, ServerName: k.TLS.ServerName}).Load(); err != nil {
-			return c, fmt.Errorf("uplink: %w", err)
-		}
-	}
-	if k.SASL.Mechanism != "" {
-		password, err := config.ReadSecret(k.SASL.PasswordFile)
-		if err != nil {
-			return c, fmt.Errorf("uplink: %w", err)
-		}
-		c.SASL = &kafka.SASL{Mechanism: k.SASL.Mechanism, User: k.SASL.User, Password: password}
-	}
-	return c, nil
 }
 
 // stream is what was decided about a stream: by the site, or by the file.

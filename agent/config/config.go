@@ -92,31 +92,6 @@ type TLS struct {
 	ServerName string // that the certificate must name; empty: the host that is dialled
 }
 
-// Uplink is the way to the central cluster.
-type Uplink struct{ Kafka Kafka }
-
-// Kafka is a central Kafka cluster. Without brokers there is no uplink, and
-// the gateway buffers.
-type Kafka struct {
-	Brokers        []string
-	Topic          string // template
-	CreateTopics   bool
-	Mode           string
-	TLS            TLS
-	SASL           SASL
-	BytesPerSecond int64 // 0: no cap
-	RequestBytes   int   // what one request may carry
-	Timeout        time.Duration
-}
-
-// SASL is how the gateway proves to the central cluster who it is. An empty
-// Mechanism sends none.
-type SASL struct {
-	Mechanism    string
-	User         string
-	PasswordFile string
-}
-
 // Status is where the gateway tells about itself.
 type Status struct {
 	Socket string // "" is cistern.sock in the data folder
@@ -137,8 +112,6 @@ const (
 	writeBudgetDefault  = 8 << 30 // 3 TB a year: a common card outlives that, a bare commit per message it may not
 	segmentBytesDefault = 4 << 20
 	listenDefault       = "127.0.0.1:1883"
-	topicDefault        = "{stream}"
-	timeoutDefault      = 30 * time.Second
 )
 
 // Default returns the configuration of a gateway about which nothing was said.
@@ -153,13 +126,8 @@ func Default() Config {
 			ReceiveMaximum: 256,
 			ConnectTimeout: 5 * time.Second,
 		},
-		Uplink: Uplink{Kafka: Kafka{
-			Topic:        topicDefault,
-			Mode:         "sequence",
-			RequestBytes: 1 << 20,
-			Timeout:      timeoutDefault,
-		}},
-		Log: Log{Level: "info", Format: "text"},
+		Uplink: defaultUplink(),
+		Log:    Log{Level: "info", Format: "text"},
 	}
 	c.fill()
 	return c

@@ -22,8 +22,19 @@ func (c *Config) files() []namedFile {
 		all = append(all, namedFile{&s.PasswordFile, key + ".password_file", true})
 		all = append(all, s.TLS.files(key+".tls")...)
 	}
-	all = append(all, namedFile{&c.Uplink.Kafka.SASL.PasswordFile, "uplink.kafka.sasl.password_file", true})
-	return append(all, c.Uplink.Kafka.TLS.files("uplink.kafka.tls")...)
+	return append(all, c.Uplink.files()...)
+}
+
+func (u *Uplink) files() []namedFile {
+	all := []namedFile{
+		{&u.Kafka.SASL.PasswordFile, "uplink.kafka.sasl.password_file", true},
+		{&u.MQTT.PasswordFile, "uplink.mqtt.password_file", true},
+		{&u.NATS.PasswordFile, "uplink.nats.password_file", true},
+		{&u.NATS.CredsFile, "uplink.nats.creds_file", true},
+	}
+	all = append(all, u.Kafka.TLS.files("uplink.kafka.tls")...)
+	all = append(all, u.MQTT.TLS.files("uplink.mqtt.tls")...)
+	return append(all, u.NATS.TLS.files("uplink.nats.tls")...)
 }
 
 func (t *TLS) files(key string) []namedFile {

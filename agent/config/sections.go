@@ -115,28 +115,6 @@ func checkStreamName(name string) error {
 	return metadata.ValidateStreamName(name)
 }
 
-func readUplink(t *table, u *Uplink) {
-	k, s := t.table("kafka"), &u.Kafka
-	k.texts("brokers", &s.Brokers)
-	k.text("topic", &s.Topic)
-	k.flag("create_topics", &s.CreateTopics)
-	k.text("mode", &s.Mode, "sequence")
-	k.size("bytes_per_second", &s.BytesPerSecond, 0, 1<<40)
-	requestBytes := int64(s.RequestBytes)
-	k.size("request_bytes", &requestBytes, metadata.BatchBytesMax, 64<<20)
-	s.RequestBytes = int(requestBytes)
-	k.duration("timeout", &s.Timeout, time.Second, 10*time.Minute)
-	readTLS(k.table("tls"), &s.TLS, true)
-	readSASL(k.table("sasl"), &s.SASL)
-	for _, b := range s.Brokers {
-		if err := checkHostPort(b); err != nil {
-			k.fail("brokers", "brokers look like \"kafka.example.com:9092\"", "%s", err)
-		}
-	}
-	k.done()
-	t.done()
-}
-
 func readTLS(t *table, s *TLS, switchable bool) {
 	if switchable {
 		s.Enabled = t.values != nil // writing the section turns it on
@@ -149,17 +127,6 @@ func readTLS(t *table, s *TLS, switchable bool) {
 	if (s.CertFile == "") != (s.KeyFile == "") {
 		t.doc.fail(t.path, "", "cert_file and key_file go together")
 	}
-	t.done()
-}
-
-func readSASL(t *table, s *SASL) {
-	t.text("mechanism", &s.Mechanism, "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-	t.text("user", &s.User)
-	t.text("password_file", &s.PasswordFile)
-	if len(t.values) > 0 && (s.Mechanism == "" || s.User == "" || s.PasswordFile == "") {
-		t.doc.fail(t.path, "", "needs mechanism, user and password_file")
-	}
-	t.inlineSecret("password")
 	t.done()
 }
 
