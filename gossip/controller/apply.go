@@ -49,6 +49,12 @@ func (d *draft) apply(c *metadata.Change) metadata.Result {
 		return d.putDrain(c.PutDrain)
 	case c.AssignSource != nil:
 		return d.assignSource(c.AssignSource)
+	case c.AssignDrain != nil:
+		return d.assignDrain(c.AssignDrain)
+	case c.PutDrains != nil:
+		return d.putDrains(c.PutDrains)
+	case c.PutClock != nil:
+		return d.putClock(c.PutClock)
 	}
 	return refuse(metadata.ErrInvalid, "this version does not know the change")
 }

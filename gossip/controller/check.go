@@ -45,9 +45,20 @@ func Check(img *metadata.Image) error {
 
 func checkFacts(img *metadata.Image) error {
 	for id, x := range img.Drains {
-		if p := img.Partition(id); p == nil || x.LeaderEpoch > p.LeaderEpoch || len(x.Cursor) > CursorBytesMax {
+		p := img.Partition(id)
+		switch {
+		case p == nil || x.LeaderEpoch > p.LeaderEpoch || len(x.Cursor) > CursorBytesMax:
 			return fmt.Errorf("drain of %s: no such partition or epoch (%d), or too large", id, x.LeaderEpoch)
+		case x.Node < 0 || x.Node > 0 && (x.Node == p.Leader || !mayLead(img, p, x.Node)) || x.Epoch < 0:
+			return fmt.Errorf("%s is drained by %d in epoch %d, which leads it, or is fenced or not in sync", id, x.Node, x.Epoch)
 		}
+	}
+	told := map[uint64]bool{}
+	for boot, c := range img.Clocks {
+		if len(img.Clocks) > metadata.ClocksMax || boot == "" || c.Index > img.Index || told[c.Index] {
+			return fmt.Errorf("one of %d clocks is too much: %q, told at %d", len(img.Clocks), boot, c.Index)
+		}
+		told[c.Index] = true
 	}
 	for s, n := range img.Sources {
 		if _, ok := img.Members[n]; !ok {
@@ -111,7 +122,23 @@ func CheckStep(before, after *metadata.Image) error {
 			if err := checkEpochs(&b.Partitions[i], &a.Partitions[i]); err != nil {
 				return fmt.Errorf("%s/%d: %+v became %+v: %w", name, i, b.Partitions[i], a.Partitions[i], err)
 			}
+			if err := checkDrainer(before, after, metadata.PartitionID{Stream: name, Partition: int32(i)}); err != nil {
+				return err
+			}
 		}
+	}
+	return nil
+}
+
+// checkDrainer: two gateways never drain a partition in the same epochs.
+func checkDrainer(before, after *metadata.Image, id metadata.PartitionID) error {
+	was, term, epoch := before.Drainer(id)
+	is, nextTerm, next := after.Drainer(id)
+	switch {
+	case next < epoch || next > epoch+1:
+		return fmt.Errorf("%s: the drain epoch went from %d to %d", id, epoch, next)
+	case was != is && term == nextTerm && epoch == next:
+		return fmt.Errorf("%s was drained by %d and is by %d, both in epochs %d and %d", id, was, is, term, epoch)
 	}
 	return nil
 }

@@ -17,14 +17,21 @@ func TestCheckFinds(t *testing.T) {
 		}
 	}
 	for name, spoil := range map[string]func(img *metadata.Image, p *state){
-		"another ID":          member(1, func(m *metadata.Member) { m.ID = 2 }),
-		"an ID to come":       func(img *metadata.Image, _ *state) { img.NextID = 3 },
-		"no incarnation":      member(1, func(m *metadata.Member) { m.Incarnation = 0 }),
-		"a name twice":        member(1, func(m *metadata.Member) { m.Name = "b" }),
-		"too many sources":    func(img *metadata.Image, _ *state) { img.Sources = manySources() },
-		"a reader unknown":    func(img *metadata.Image, _ *state) { img.Sources["x"] = 9 },
-		"a drain of nothing":  func(img *metadata.Image, _ *state) { img.Drains[part("x", 0)] = metadata.Drain{} },
-		"a drain ahead":       func(img *metadata.Image, _ *state) { img.Drains[s0] = metadata.Drain{LeaderEpoch: 9} },
+		"another ID":            member(1, func(m *metadata.Member) { m.ID = 2 }),
+		"an ID to come":         func(img *metadata.Image, _ *state) { img.NextID = 3 },
+		"no incarnation":        member(1, func(m *metadata.Member) { m.Incarnation = 0 }),
+		"a name twice":          member(1, func(m *metadata.Member) { m.Name = "b" }),
+		"too many sources":      func(img *metadata.Image, _ *state) { img.Sources = manySources() },
+		"a reader unknown":      func(img *metadata.Image, _ *state) { img.Sources["x"] = 9 },
+		"a drain of nothing":    func(img *metadata.Image, _ *state) { img.Drains[part("x", 0)] = metadata.Drain{} },
+		"a drain ahead":         func(img *metadata.Image, _ *state) { img.Drains[s0] = metadata.Drain{LeaderEpoch: 9} },
+		"drained by a stranger": func(img *metadata.Image, _ *state) { img.Drains[s0] = metadata.Drain{Node: 9} },
+		"drained by NoNode":     func(img *metadata.Image, _ *state) { img.Drains[s0] = metadata.Drain{Node: metadata.NoNode} },
+		"its leader assigned":   func(img *metadata.Image, _ *state) { img.Drains[s0] = metadata.Drain{Node: 1} },
+		"a clock to come":       func(img *metadata.Image, _ *state) { img.Clocks["x"] = metadata.Clock{Index: img.Index + 1} },
+		"two clocks at once": func(img *metadata.Image, _ *state) {
+			img.Clocks["x"], img.Clocks["y"] = metadata.Clock{}, metadata.Clock{}
+		},
 		"a stream's name":     func(img *metadata.Image, _ *state) { img.Streams["x"] = img.Streams["s"] },
 		"a partition lost":    func(img *metadata.Image, _ *state) { img.Streams["s"].Config.Partitions = 2 },
 		"a replica unknown":   func(_ *metadata.Image, p *state) { p.Replicas[2] = 9 },
@@ -87,6 +94,8 @@ func TestCheckStepFinds(t *testing.T) {
 		"no version":        func(_ *metadata.Image, p *state) { p.ISR = p.ISR[:2] },
 		"a version in vain": func(_ *metadata.Image, p *state) { p.PartitionEpoch++ },
 		"same epoch":        func(_ *metadata.Image, p *state) { p.Leader = 2; p.PartitionEpoch++ },
+		"another drainer":   func(img *metadata.Image, _ *state) { img.Drains[s0] = metadata.Drain{Node: 3} },
+		"two drain epochs":  func(img *metadata.Image, _ *state) { img.Drains[s0] = metadata.Drain{Node: 3, Epoch: 2} },
 		"unclean unsaid":    func(_ *metadata.Image, p *state) { p.Unclean++; p.PartitionEpoch++ },
 		"all others": func(_ *metadata.Image, p *state) {
 			p.ISR, p.Leader = []metadata.NodeID{4}, 4

@@ -15,7 +15,7 @@ type draft struct {
 	was, img *metadata.Image
 	at       int64
 
-	ownMembers, ownStreams, ownDrains, ownSources bool
+	ownMembers, ownStreams, ownDrains, ownSources, ownClocks bool
 }
 
 func newDraft(img *metadata.Image, index uint64, at int64) *draft {
@@ -51,6 +51,10 @@ func (d *draft) sources() map[string]metadata.NodeID {
 	return own(&d.img.Sources, &d.ownSources)
 }
 
+func (d *draft) clocks() map[string]metadata.Clock {
+	return own(&d.img.Clocks, &d.ownClocks)
+}
+
 // put makes next the state of a partition, finishes its reassignment if that
 // can be, and gives it a leader if there can be one. Epochs are counted here
 // and nowhere else: at most by one for a change, not at all when it changed
@@ -70,6 +74,7 @@ func (d *draft) put(id metadata.PartitionID, next metadata.PartitionState, newTe
 	}
 	next.PartitionEpoch = old.PartitionEpoch + 1
 	d.stream(id.Stream).Partitions[id.Partition] = next
+	d.keepDrainer(id, &next)
 }
 
 // stream returns a stream that may be changed. Its partitions still share

@@ -1,32 +1,11 @@
 package controller
 
 import (
-	"bytes"
+	"math"
 	"slices"
 
 	"cistern/gossip/metadata"
 )
-
-// CursorBytesMax bounds what a drain may keep about one partition.
-const CursorBytesMax = 4096
-
-// putDrain keeps a drain's cursor. A leader that was replaced can't put back
-// the cursor that its successor has moved.
-func (d *draft) putDrain(x *metadata.PutDrain) metadata.Result {
-	p := d.img.Partition(x.Partition)
-	switch {
-	case p == nil:
-		return unknownPartition(x.Partition)
-	case p.Leader == metadata.NoNode || x.LeaderEpoch != p.LeaderEpoch:
-		return refuse(metadata.ErrFencedLeaderEpoch, "%s is in leader epoch %d, not %d", x.Partition, p.LeaderEpoch, x.LeaderEpoch)
-	case len(x.Cursor) > CursorBytesMax:
-		return refuse(metadata.ErrInvalid, "%s: the cursor has %d bytes, at most %d are allowed", x.Partition, len(x.Cursor), CursorBytesMax)
-	}
-	if old, ok := d.img.Drains[x.Partition]; !ok || old.LeaderEpoch != x.LeaderEpoch || !bytes.Equal(old.Cursor, x.Cursor) {
-		d.drains()[x.Partition] = metadata.Drain{LeaderEpoch: x.LeaderEpoch, Cursor: bytes.Clone(x.Cursor)}
-	}
-	return metadata.Result{}
-}
 
 // assignSource says who reads an external broker; NoNode: nobody.
 func (d *draft) assignSource(a *metadata.AssignSource) metadata.Result {
@@ -55,4 +34,39 @@ func (d *draft) assignSource(a *metadata.AssignSource) metadata.Result {
 		d.sources()[a.Source] = a.Node
 	}
 	return metadata.Result{}
+}
+
+// putClock keeps when a boot began. The oldest entry gives way: a boot whose
+// records are not drained yet has told its own not long ago.
+func (d *draft) putClock(c *metadata.PutClock) metadata.Result {
+	if err := text("boot ID", c.Boot, NameMax, true); err != nil {
+		return refuse(metadata.ErrInvalid, "%s", err)
+	}
+	if _, ok := d.img.Members[c.Node]; !ok {
+		return unknownMember(c.Node)
+	}
+	old, known := d.img.Clocks[c.Boot]
+	next := metadata.Clock{Node: c.Node, BootAt: c.BootAt, Index: d.img.Index}
+	if known {
+		next.Index = old.Index
+	}
+	if known && next == old {
+		return metadata.Result{}
+	}
+	d.clocks()[c.Boot] = next
+	if len(d.img.Clocks) > metadata.ClocksMax {
+		delete(d.clocks(), oldestClock(d.img))
+	}
+	return metadata.Result{}
+}
+
+// oldestClock returns the boot that was told first: no two have one index.
+func oldestClock(img *metadata.Image) (oldest string) {
+	first := uint64(math.MaxUint64)
+	for boot, c := range img.Clocks {
+		if c.Index < first {
+			oldest, first = boot, c.Index
+		}
+	}
+	return oldest
 }

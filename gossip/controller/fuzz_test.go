@@ -22,6 +22,8 @@ func FuzzApply(f *testing.F) {
 		{{Reassign: &metadata.Reassign{Partition: s0, PartitionEpoch: AnyEpoch, Replicas: []metadata.NodeID{3, 4}}}},
 		{{DrainNode: &metadata.DrainNode{Node: 1, On: true}}, {Elect: &metadata.Elect{Partition: s0, Node: 1, Unclean: true}}},
 		{{PutDrain: &metadata.PutDrain{Partition: s0, Cursor: []byte("x")}}, {AssignSource: &metadata.AssignSource{Source: "m", Node: 1}}},
+		{{AssignDrain: &metadata.AssignDrain{Partition: s0, Node: 2}}, {PutDrains: &metadata.PutDrains{Drains: []metadata.PutDrain{{Partition: s0, Epoch: 1}, {}}}}},
+		{{AssignDrain: &metadata.AssignDrain{Partition: s0, Node: 2}}, {Fence: &metadata.Fence{Node: 2, Incarnation: 1}}, {PutClock: &metadata.PutClock{Boot: "b", Node: 1, BootAt: 5}}},
 	} {
 		var b bytes.Buffer
 		e := msgpack.NewEncoder(&b)

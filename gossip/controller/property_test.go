@@ -46,7 +46,7 @@ func (w *walk) change() metadata.Change {
 	if p == nil {
 		p = &metadata.PartitionState{}
 	}
-	switch n := w.node(); w.IntN(12) {
+	switch n := w.node(); w.IntN(14) {
 	case 0, 1:
 		r := w.hello(fmt.Sprint("gw-", w.IntN(6)))
 		r.Unclean = w.IntN(6) == 0
@@ -62,7 +62,13 @@ func (w *walk) change() metadata.Change {
 		if w.IntN(4) == 0 {
 			return metadata.Change{RemoveMember: &metadata.RemoveMember{Node: n}}
 		}
-		return metadata.Change{PutDrain: &metadata.PutDrain{Partition: id, LeaderEpoch: p.LeaderEpoch, Cursor: []byte{1}}}
+		put := metadata.PutDrain{Partition: id, LeaderEpoch: p.LeaderEpoch, Epoch: w.img.Drains[id].Epoch, Cursor: []byte{byte(w.IntN(9))}}
+		if w.IntN(2) == 0 {
+			other := put
+			other.Epoch += int32(w.IntN(3) - 1)
+			return metadata.Change{PutDrains: &metadata.PutDrains{Drains: []metadata.PutDrain{put, other}}}
+		}
+		return metadata.Change{PutDrain: &put}
 	case 5:
 		c := metadata.DefaultStreamConfig(id.Stream)
 		c.Partitions, c.Replicas, c.MinInsync = int32(w.IntN(4)+1), w.IntN(5), w.IntN(3)
@@ -81,6 +87,13 @@ func (w *walk) change() metadata.Change {
 		return w.alter(id, isr...)
 	case 9:
 		return metadata.Change{Elect: &metadata.Elect{Partition: id, Node: n, PartitionEpoch: w.version(p), Unclean: w.IntN(2) == 0}}
+	case 10, 11:
+		if len(p.ISR) > 0 && w.IntN(4) > 0 {
+			n = p.ISR[w.IntN(len(p.ISR))]
+		}
+		return metadata.Change{AssignDrain: &metadata.AssignDrain{Partition: id, Node: n, Epoch: w.img.Drains[id].Epoch}}
+	case 12:
+		return metadata.Change{PutClock: &metadata.PutClock{Boot: fmt.Sprint("boot-", w.IntN(9)), Node: n, BootAt: int64(w.IntN(3))}}
 	}
 	return metadata.Change{Reassign: &metadata.Reassign{Partition: id, PartitionEpoch: w.version(p), Replicas: w.nodes()}}
 }

@@ -42,6 +42,7 @@ func (d *draft) register(r *metadata.Register) metadata.Result {
 	}
 	if newLife {
 		m.Unclean = r.Unclean
+		d.drainsNoMore(m.ID)
 	}
 	d.members()[m.ID] = m
 

@@ -19,6 +19,9 @@ type Change struct {
 	Reassign       *Reassign       `msgpack:"reassign,omitempty"`
 	PutDrain       *PutDrain       `msgpack:"cursor,omitempty"`
 	AssignSource   *AssignSource   `msgpack:"source,omitempty"`
+	AssignDrain    *AssignDrain    `msgpack:"drainer,omitempty"`
+	PutDrains      *PutDrains      `msgpack:"cursors,omitempty"`
+	PutClock       *PutClock       `msgpack:"clock,omitempty"`
 }
 
 // Form gives a new site its random name; only the first one counts.
@@ -92,11 +95,38 @@ type Reassign struct {
 	Replicas       []NodeID
 }
 
-// PutDrain stores a drain's cursor, if LeaderEpoch is the partition's.
+// PutDrain stores a drain's cursor, if LeaderEpoch is the partition's and Epoch
+// its drain's: of two gateways that both believe to drain, one is refused.
 type PutDrain struct {
 	Partition   PartitionID
 	LeaderEpoch int32
+	Epoch       int32 // Drain.Epoch that the proposer drains in
 	Cursor      []byte
+}
+
+// DrainsMax bounds the cursors of one PutDrains. Whoever proposes them keeps
+// to the size of a change as well.
+const DrainsMax = 256
+
+// PutDrains stores the cursors of many partitions in one agreement. Each is
+// judged alone: what is refused holds nothing else up, and is counted in
+// Result.Detail. Only what may be lost goes this way.
+type PutDrains struct{ Drains []PutDrain }
+
+// AssignDrain says which in-sync replica drains a partition; NoNode: whoever
+// leads it. Epoch is the Drain.Epoch that the proposer saw.
+type AssignDrain struct {
+	Partition PartitionID
+	Node      NodeID
+	Epoch     int32
+}
+
+// PutClock says when a boot of a gateway began, so that timestamps that were
+// taken before its clock was set can be corrected, by whoever drains them.
+type PutClock struct {
+	Boot   string // the kernel's random boot ID
+	Node   NodeID // the gateway that booted
+	BootAt int64  // unix ms at boot
 }
 
 // AssignSource says which gateway reads an external broker.

@@ -17,6 +17,7 @@ const (
 	MembersMax  = 64
 	ReplicasMax = 5 // of one partition
 	VotersMax   = 5 // gateways that vote on metadata; the others follow
+	ClocksMax   = 256
 )
 
 // Member is one gateway as the site knows it.
@@ -97,11 +98,23 @@ type StreamState struct {
 	Partitions []PartitionState
 }
 
-// Drain is what the site remembers of one partition's way upstream. Cursor is
-// the drain's own; LeaderEpoch is of the leader that stored it.
+// Drain is what the site remembers of one partition's way upstream.
 type Drain struct {
-	LeaderEpoch int32
-	Cursor      []byte
+	LeaderEpoch int32  // of the leader under which Cursor was stored
+	Cursor      []byte // the drain's own
+	// Node drains instead of the leader; it is in sync and not fenced. 0: the
+	// leader drains, as it did before there was a choice (node IDs begin at 1).
+	Node NodeID
+	// Epoch rises whenever Node changes. So the pair of the partition's leader
+	// epoch and this one names one drainer and no other.
+	Epoch int32
+}
+
+// Clock is when a boot of a gateway began, as was learned later.
+type Clock struct {
+	Node   NodeID
+	BootAt int64  // unix ms
+	Index  uint64 // of the change that first told it; the lowest goes first
 }
 
 // Image is the site's metadata at one moment: what the quorum has agreed on. It
@@ -113,13 +126,14 @@ type Image struct {
 	Streams map[string]*StreamState
 	Drains  map[PartitionID]Drain
 	Sources map[string]NodeID // external broker → the gateway that reads it
+	Clocks  map[string]Clock  // boot ID → when it began; at most ClocksMax
 	NextID  NodeID
 }
 
 // NewImage returns the metadata of a site without members.
 func NewImage() *Image {
 	return &Image{Members: map[NodeID]Member{}, Streams: map[string]*StreamState{}, Drains: map[PartitionID]Drain{},
-		Sources: map[string]NodeID{}, NextID: 1}
+		Sources: map[string]NodeID{}, Clocks: map[string]Clock{}, NextID: 1}
 }
 
 // Clone returns a copy whose maps may be changed. Streams are shared: replace
@@ -127,7 +141,7 @@ func NewImage() *Image {
 func (m *Image) Clone() *Image {
 	c := *m
 	c.Members, c.Streams = maps.Clone(m.Members), maps.Clone(m.Streams)
-	c.Drains, c.Sources = maps.Clone(m.Drains), maps.Clone(m.Sources)
+	c.Drains, c.Sources, c.Clocks = maps.Clone(m.Drains), maps.Clone(m.Sources), maps.Clone(m.Clocks)
 	return &c
 }
 
@@ -148,6 +162,20 @@ func (m *Image) Partition(p PartitionID) *PartitionState {
 		return nil
 	}
 	return &s.Partitions[p.Partition]
+}
+
+// Drainer returns who drains p, with the epochs that fence it: the gateway that
+// was assigned, else the leader, else NoNode.
+func (m *Image) Drainer(p PartitionID) (n NodeID, leaderEpoch, epoch int32) {
+	state := m.Partition(p)
+	if state == nil {
+		return NoNode, 0, 0
+	}
+	d := m.Drains[p]
+	if n = state.Leader; d.Node > 0 && n != NoNode {
+		n = d.Node
+	}
+	return n, state.LeaderEpoch, d.Epoch
 }
 
 // Member returns the member with that name.

@@ -19,7 +19,7 @@ import (
 // there instead of agreeing to something else.
 const (
 	changeVersion = 1
-	imageVersion  = 1
+	imageVersion  = 2 // 1 knows neither assigned drainers nor clocks; it is written while there are none
 )
 
 // errNewer says that a newer gateway wrote this.
@@ -54,7 +54,7 @@ func hasKind(c metadata.Change) bool {
 	n := 0
 	for _, set := range []bool{c.Form != nil, c.Register != nil, c.Fence != nil, c.DrainNode != nil, c.RemoveMember != nil,
 		c.PutStream != nil, c.DeleteStream != nil, c.AlterPartition != nil, c.Elect != nil, c.Reassign != nil,
-		c.PutDrain != nil, c.AssignSource != nil} {
+		c.PutDrain != nil, c.AssignSource != nil, c.AssignDrain != nil, c.PutDrains != nil, c.PutClock != nil} {
 		if set {
 			n++
 		}
@@ -72,6 +72,7 @@ type imageRecord struct {
 	Streams []*metadata.StreamState
 	Drains  []drainRecord
 	Sources []sourceRecord
+	Clocks  []clockRecord `msgpack:",omitempty"`
 }
 
 type drainRecord struct {
@@ -79,6 +80,13 @@ type drainRecord struct {
 	Partition   int32
 	LeaderEpoch int32
 	Cursor      []byte
+	Node        metadata.NodeID `msgpack:",omitempty"`
+	Epoch       int32           `msgpack:",omitempty"`
+}
+
+type clockRecord struct {
+	Boot  string
+	Clock metadata.Clock
 }
 
 type sourceRecord struct {
@@ -87,7 +95,7 @@ type sourceRecord struct {
 }
 
 func encodeImage(m *metadata.Image) ([]byte, error) {
-	r := imageRecord{Index: m.Index, Site: m.Site, NextID: m.NextID}
+	r, version := imageRecord{Index: m.Index, Site: m.Site, NextID: m.NextID}, byte(1)
 	for _, id := range slices.Sorted(maps.Keys(m.Members)) {
 		r.Members = append(r.Members, m.Members[id])
 	}
@@ -95,7 +103,10 @@ func encodeImage(m *metadata.Image) ([]byte, error) {
 		r.Streams = append(r.Streams, m.Streams[name])
 	}
 	for p, d := range m.Drains {
-		r.Drains = append(r.Drains, drainRecord{p.Stream, p.Partition, d.LeaderEpoch, d.Cursor})
+		r.Drains = append(r.Drains, drainRecord{p.Stream, p.Partition, d.LeaderEpoch, d.Cursor, d.Node, d.Epoch})
+		if d.Node != 0 || d.Epoch != 0 {
+			version = imageVersion
+		}
 	}
 	slices.SortFunc(r.Drains, func(a, b drainRecord) int {
 		return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Partition, b.Partition))
@@ -103,7 +114,10 @@ func encodeImage(m *metadata.Image) ([]byte, error) {
 	for _, name := range slices.Sorted(maps.Keys(m.Sources)) {
 		r.Sources = append(r.Sources, sourceRecord{name, m.Sources[name]})
 	}
-	return encode(imageVersion, &r)
+	for _, boot := range slices.Sorted(maps.Keys(m.Clocks)) {
+		r.Clocks, version = append(r.Clocks, clockRecord{boot, m.Clocks[boot]}), imageVersion
+	}
+	return encode(version, &r)
 }
 
 func decodeImage(b []byte) (*metadata.Image, error) {
@@ -123,7 +137,11 @@ func decodeImage(b []byte) (*metadata.Image, error) {
 		m.Streams[s.Config.Name] = s
 	}
 	for _, d := range r.Drains {
-		m.Drains[metadata.PartitionID{Stream: d.Stream, Partition: d.Partition}] = metadata.Drain{LeaderEpoch: d.LeaderEpoch, Cursor: d.Cursor}
+		m.Drains[metadata.PartitionID{Stream: d.Stream, Partition: d.Partition}] = metadata.Drain{
+			LeaderEpoch: d.LeaderEpoch, Cursor: d.Cursor, Node: d.Node, Epoch: d.Epoch}
+	}
+	for _, c := range r.Clocks {
+		m.Clocks[c.Boot] = c.Clock
 	}
 	for _, s := range r.Sources {
 		m.Sources[s.Name] = s.Node
@@ -146,7 +164,7 @@ func decode(b []byte, version byte, v any) error {
 		return errors.New("empty")
 	case b[0] > version:
 		return fmt.Errorf("version %d, this gateway knows %d: %w", b[0], version, errNewer)
-	case b[0] != version:
+	case b[0] == 0:
 		return fmt.Errorf("version %d: %w", b[0], errDamaged)
 	}
 	return msgpack.Unmarshal(b[1:], v)

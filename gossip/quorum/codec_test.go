@@ -46,6 +46,23 @@ func TestImageSurvivesSnapshot(t *testing.T) {
 	}
 }
 
+// A snapshot says version 1 for as long as a gateway of that version reads all
+// of it, and what such a gateway wrote is read.
+func TestImageOfOldGateways(t *testing.T) {
+	img, two := testImage(), metadata.PartitionID{Stream: "two"}
+	b, _ := encodeImage(img)
+	old, _ := decodeImage(b)
+	if b[0] != 1 || bytes.Contains(b, []byte("Clocks")) || old.Drains[two].Node != 0 || string(old.Drains[two].Cursor) != "c" {
+		t.Errorf("version %d: %+v", b[0], old.Drains)
+	}
+	img.Clocks["boot"] = metadata.Clock{Node: 1, BootAt: 5, Index: 3}
+	img.Drains[two] = metadata.Drain{LeaderEpoch: 3, Cursor: []byte("c"), Node: 1, Epoch: 7}
+	b, _ = encodeImage(img)
+	if got, err := decodeImage(b); err != nil || b[0] != imageVersion || !reflect.DeepEqual(got, img) {
+		t.Errorf("version %d: %v, %+v", b[0], err, got)
+	}
+}
+
 // Scenario 39: what a newer gateway wrote is refused, not misread.
 func TestNewerVersions(t *testing.T) {
 	img, _ := encodeImage(testImage())

@@ -268,6 +268,8 @@ func kindOf(c metadata.Change) string {
 		return "reassign"
 	case c.AssignSource != nil:
 		return "assign source"
+	case c.AssignDrain != nil:
+		return "assign drain"
 	}
 	return "other"
 }
