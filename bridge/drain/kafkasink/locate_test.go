@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -140,28 +139,6 @@ func TestRetentionWarning(t *testing.T) {
 	if n := strings.Count(said.String(), "older than the topic keeps them"); n != 1 {
 		t.Errorf("said %d times: %s", n, said.String())
 	}
-}
-
-func TestPacer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := pacer{perSecond: 1000}
-		start := time.Now()
-		for range 5 {
-			if err := p.wait(t.Context(), 500); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if took := time.Since(start); took != 2*time.Second { // the first is free
-			t.Errorf("2500 bytes at 1000 B/s took %v", took)
-		}
-		time.Sleep(time.Hour) // saves nothing up
-		start = time.Now()
-		p.wait(t.Context(), 500)
-		p.wait(t.Context(), 500)
-		if took := time.Since(start); took != 500*time.Millisecond {
-			t.Errorf("after a pause 1000 bytes took %v", took)
-		}
-	})
 }
 
 func TestTemplate(t *testing.T) {

@@ -26,7 +26,7 @@ func (s *Sink) Open(ctx context.Context, p metadata.PartitionID, c *drain.Cursor
 	if err := place.position(ctx, c, how); err != nil {
 		return nil, s.misled(name, err)
 	}
-	sender, err := s.sender(ctx, at.Leader)
+	sender, err := s.sender(ctx, route{at.Leader, how.Flow})
 	if err != nil {
 		return nil, s.misled(name, err)
 	}

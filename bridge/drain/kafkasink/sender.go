@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"cistern/bridge/kafka"
 )
@@ -108,18 +109,14 @@ func (s *sender) run(ctx context.Context) error {
 }
 
 // collect waits for parcels, and for the time when they may go: not while the
-// broker wants silence or the pace is used up. It then takes the oldest of each
-// upstream partition, as many as fit a request.
+// broker wants silence. It then takes the oldest of each upstream partition, as
+// many as fit a request.
 func (s *sender) collect(ctx context.Context) ([]*parcel, error) {
 	for {
 		if err := pause(ctx, s.conn.Throttled()); err != nil {
 			return nil, err
 		}
-		if parcels, size := s.take(); len(parcels) > 0 {
-			if err := s.sink.pacer.wait(ctx, size); err != nil {
-				s.fail(parcels, err)
-				return nil, err
-			}
+		if parcels, _ := s.take(); len(parcels) > 0 {
 			return parcels, nil
 		}
 		select {
@@ -127,6 +124,20 @@ func (s *sender) collect(ctx context.Context) ([]*parcel, error) {
 		case <-s.conn.Done():
 			return nil, s.conn.Err()
 		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"cistern/bridge/drain"
 	"cistern/bridge/kafka"
 )
 
@@ -14,19 +15,26 @@ type dial struct {
 	err    error
 }
 
-// sender returns the working sender to a broker, connecting if there is none.
-func (s *Sink) sender(ctx context.Context, node int32) (*sender, error) {
+// route is a way to a broker. Each flow has its own connection, so that what an
+// outage left behind does not stand before fresh records in one TCP stream.
+type route struct {
+	node int32
+	flow drain.Flow
+}
+
+// sender returns the working sender on a route, connecting if there is none.
+func (s *Sink) sender(ctx context.Context, way route) (*sender, error) {
 	s.mu.Lock()
 	if s.running == nil {
 		s.mu.Unlock()
 		return nil, kafka.ErrClosed
 	}
-	d := s.senders[node]
+	d := s.senders[way]
 	if d == nil {
 		d = &dial{done: make(chan struct{})}
-		s.senders[node] = d
+		s.senders[way] = d
 		running := s.running
-		s.group.Go(func() { s.serve(running, node, d) })
+		s.group.Go(func() { s.serve(running, way, d) })
 	}
 	s.mu.Unlock()
 	select {
@@ -38,10 +46,10 @@ func (s *Sink) sender(ctx context.Context, node int32) (*sender, error) {
 }
 
 // serve connects, sends until the connection ends, and tells why.
-func (s *Sink) serve(ctx context.Context, node int32, d *dial) {
-	conn, err := s.client.Connect(ctx, node)
+func (s *Sink) serve(ctx context.Context, way route, d *dial) {
+	conn, err := s.client.Connect(ctx, way.node)
 	if err != nil {
-		s.drop(node, d)
+		s.drop(way, d)
 		s.link.check(err)
 		d.err = err
 		close(d.done)
@@ -49,7 +57,7 @@ func (s *Sink) serve(ctx context.Context, node int32, d *dial) {
 	}
 	d.sender = &sender{
 		sink:  s,
-		node:  node,
+		node:  way.node,
 		conn:  conn,
 		wake:  make(chan struct{}, 1),
 		slots: make(chan struct{}, RequestsInFlightMax),
@@ -58,7 +66,7 @@ func (s *Sink) serve(ctx context.Context, node int32, d *dial) {
 	stop := context.AfterFunc(ctx, conn.Close)
 	defer stop()
 	err = d.sender.run(ctx)
-	s.drop(node, d)
+	s.drop(way, d)
 	conn.Close()
 	<-conn.Done() // every request in flight was told
 	if ctx.Err() == nil && !errors.Is(err, kafka.ErrClosed) {
@@ -68,11 +76,11 @@ func (s *Sink) serve(ctx context.Context, node int32, d *dial) {
 }
 
 // drop lets the next lane connect anew.
-func (s *Sink) drop(node int32, d *dial) {
+func (s *Sink) drop(way route, d *dial) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.senders[node] == d {
-		delete(s.senders, node)
+	if s.senders[way] == d {
+		delete(s.senders, way)
 	}
 }
 

@@ -46,8 +46,7 @@ type Config struct {
 	Partitions   func(stream string) int32
 	Replicas     int16
 
-	RequestBytes   int   // 0: RequestBytesDefault
-	BytesPerSecond int64 // cap on what is sent; 0: none
+	RequestBytes int // 0: RequestBytesDefault
 
 	Logger *slog.Logger     // nil: slog.Default
 	Now    func() time.Time // nil: time.Now
@@ -59,12 +58,11 @@ type Sink struct {
 	client *kafka.Client
 	link   link
 	topics topics
-	pacer  pacer
 
 	mu      sync.Mutex
 	running context.Context // Run's, nil: not running
 	group   sync.WaitGroup  // senders
-	senders map[int32]*dial
+	senders map[route]*dial
 }
 
 // New returns a sink. Nothing is dialed before Run.
@@ -88,8 +86,7 @@ func New(cfg Config) (*Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("uplink: %w", err)
 	}
-	s := &Sink{cfg: cfg, client: client, senders: map[int32]*dial{}}
-	s.pacer.perSecond = cfg.BytesPerSecond
+	s := &Sink{cfg: cfg, client: client, senders: map[route]*dial{}}
 	s.link.init(cfg.Now, cfg.Logger, cfg.Client.Brokers)
 	s.topics.init()
 	return s, nil
