@@ -6,8 +6,8 @@ import "github.com/twmb/franz-go/pkg/kmsg"
 // in arrays, where it is checked.
 const responseElementsMax = 1 << 16
 
-// checkResponse walks over the answers that gateways give each other. Those
-// that only a cluster gives are taken as they are.
+// checkResponse walks over the answers that gateways give each other, and those
+// about transactions. Others that only a cluster gives are taken as they are.
 func checkResponse(resp kmsg.Response, body []byte) error {
 	w := walk{b: body, flexible: resp.IsFlexible(), elementsMax: responseElementsMax}
 	switch version := resp.GetVersion(); kmsg.Key(resp.Key()) {
@@ -17,6 +17,18 @@ func checkResponse(resp kmsg.Response, body []byte) error {
 		w.fetchResponse(version)
 	case kmsg.ApiVersions:
 		w.apiVersionsResponse()
+	case kmsg.AddPartitionsToTxn, kmsg.TxnOffsetCommit:
+		w.txnPartitionsResponse()
+	case kmsg.OffsetFetch:
+		w.offsetFetchResponse(version)
+	case kmsg.FindCoordinator:
+		w.findCoordinatorResponse(version)
+	case kmsg.InitProducerID:
+		w.skip(4 + 2 + 8 + 2)
+		w.tags(nil)
+	case kmsg.AddOffsetsToTxn, kmsg.EndTxn:
+		w.skip(4 + 2)
+		w.tags(nil)
 	}
 	return w.err
 }
@@ -85,4 +97,45 @@ func (w *walk) apiVersionsResponse() {
 			field.array(func() { field.text(); field.skip(2 + 2); field.tags(nil) })
 		}
 	})
+}
+
+// txnPartitionsResponse is what AddPartitionsToTxn (up to version 3) and
+// TxnOffsetCommit answer: an error for each partition.
+func (w *walk) txnPartitionsResponse() {
+	w.skip(4)
+	w.array(func() {
+		w.text()
+		w.array(func() { w.skip(4 + 2); w.tags(nil) })
+		w.tags(nil)
+	})
+	w.tags(nil)
+}
+
+// offsetFetchResponse is of versions up to 7.
+func (w *walk) offsetFetchResponse(version int16) {
+	w.skip(sizeAt(version, 0, since{3, 4}))
+	w.array(func() {
+		w.text()
+		w.array(func() {
+			w.skip(sizeAt(version, 4+8, since{5, 4}))
+			w.nullable()
+			w.skip(2)
+			w.tags(nil)
+		})
+		w.tags(nil)
+	})
+	w.skip(sizeAt(version, 0, since{2, 2}))
+	w.tags(nil)
+}
+
+// findCoordinatorResponse is of versions up to 3.
+func (w *walk) findCoordinatorResponse(version int16) {
+	w.skip(sizeAt(version, 2, since{1, 4}))
+	if version >= 1 {
+		w.nullable()
+	}
+	w.skip(4)
+	w.text()
+	w.skip(4)
+	w.tags(nil)
 }

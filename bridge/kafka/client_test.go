@@ -107,9 +107,20 @@ func TestClientSilentBroker(t *testing.T) {
 }
 
 func TestClientTooOld(t *testing.T) {
-	c, _ := newClient(t, kfake.MaxVersions(kversion.V2_3_0()))
-	if _, err := c.Metadata(t.Context()); !errors.Is(err, ErrTooOld) || !strings.Contains(err.Error(), "InitProducerID") {
+	c, _ := newClient(t, kfake.MaxVersions(kversion.V0_10_2()))
+	if _, err := c.Metadata(t.Context()); !errors.Is(err, ErrTooOld) || !strings.Contains(err.Error(), "Produce") && !strings.Contains(err.Error(), "Metadata") {
+		t.Errorf("Kafka 0.10: %v", err)
+	}
+	c, _ = newClient(t, kfake.MaxVersions(kversion.V2_3_0()))
+	if _, err := c.Metadata(t.Context()); err != nil {
 		t.Errorf("Kafka 2.3: %v", err)
+	}
+	if _, _, err := c.InitProducerID(t.Context()); !errors.Is(err, ErrTooOld) || !strings.Contains(err.Error(), "InitProducerID") {
+		t.Errorf("a producer id of Kafka 2.3: %v", err)
+	}
+	versions, err := c.Versions(t.Context())
+	if _, known := versions[kmsg.InitProducerID]; known || versions[kmsg.Produce] != 7 || err != nil {
+		t.Errorf("Kafka 2.3 speaks %v, %v", versions, err)
 	}
 }
 
@@ -133,7 +144,7 @@ func TestSettle(t *testing.T) {
 	if _, err := v.of(kmsg.NewPtrDescribeProducersRequest()); !errors.Is(err, ErrTooOld) {
 		t.Errorf("a request the broker does not know: %v", err)
 	}
-	for name, s := range map[string]Span{"below": {0, 6}, "above": {10, 13}} { // 7 is zstd's first
+	for name, s := range map[string]Span{"below": {0, 2}, "above": {10, 13}} {
 		if _, err := settle(offer(func(m map[kmsg.Key]Span) { m[kmsg.Produce] = s })); !errors.Is(err, ErrTooOld) {
 			t.Errorf("Produce %s what we speak: %v", name, err)
 		}

@@ -11,7 +11,7 @@ import (
 // *kerr.Error values and are found with errors.As.
 var (
 	// ErrTooOld: the broker does not speak a version that is needed.
-	ErrTooOld = errors.New("broker is too old, Kafka 2.8 or newer is needed")
+	ErrTooOld = errors.New("the broker does not speak what is needed, Kafka 2.8 or newer does")
 	// ErrVersions: the two sides have no version of a request in common.
 	ErrVersions = errors.New("no common version")
 	// ErrAuth: the broker does not accept our credentials, or we not its.

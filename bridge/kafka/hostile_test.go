@@ -108,7 +108,13 @@ func TestCheckResponseAccepts(t *testing.T) {
 	text := "text"
 	accept := func(resp kmsg.Response) {
 		t.Helper()
-		for version := int16(0); version <= resp.MaxVersion(); version++ {
+		last := resp.MaxVersion()
+		switch kmsg.Key(resp.Key()) {
+		case kmsg.Produce, kmsg.Fetch, kmsg.ApiVersions: // gateways may speak newer ones with each other
+		default:
+			last = spoken[kmsg.Key(resp.Key())].Max
+		}
+		for version := int16(0); version <= last; version++ {
 			resp.SetVersion(version)
 			body := resp.AppendTo(nil)
 			if err := checkResponse(resp, body); err != nil {
@@ -140,6 +146,18 @@ func TestCheckResponseAccepts(t *testing.T) {
 		SupportedFeatures: []kmsg.ApiVersionsResponseSupportedFeature{{Name: "a"}},
 		FinalizedFeatures: []kmsg.ApiVersionsResponseFinalizedFeature{{Name: "b"}},
 	})
+	tags := kmsg.Tags{}
+	tags.Set(9, []byte("tag"))
+	accept(&kmsg.FindCoordinatorResponse{ErrorMessage: &text, Host: "h", UnknownTags: tags})
+	accept(&kmsg.InitProducerIDResponse{UnknownTags: tags})
+	accept(&kmsg.AddOffsetsToTxnResponse{UnknownTags: tags})
+	accept(&kmsg.EndTxnResponse{UnknownTags: tags})
+	accept(&kmsg.AddPartitionsToTxnResponse{Topics: []kmsg.AddPartitionsToTxnResponseTopic{{Topic: "a",
+		Partitions: []kmsg.AddPartitionsToTxnResponseTopicPartition{{UnknownTags: tags}, {}}}, {}}})
+	accept(&kmsg.TxnOffsetCommitResponse{Topics: []kmsg.TxnOffsetCommitResponseTopic{{Topic: "a",
+		Partitions: []kmsg.TxnOffsetCommitResponseTopicPartition{{UnknownTags: tags}, {}}}, {}}})
+	accept(&kmsg.OffsetFetchResponse{Topics: []kmsg.OffsetFetchResponseTopic{{Topic: "a",
+		Partitions: []kmsg.OffsetFetchResponseTopicPartition{{Metadata: &text, UnknownTags: tags}, {}}}, {}}})
 }
 
 // FuzzCheck: what passes the check costs memory in proportion to its size, and
@@ -150,12 +168,19 @@ func FuzzCheck(f *testing.F) {
 	f.Add(int16(2), int16(9), (&kmsg.ProduceResponse{Version: 9, Topics: []kmsg.ProduceResponseTopic{{Topic: "a"}}}).AppendTo(nil))
 	f.Add(int16(3), int16(12), (&kmsg.FetchResponse{Version: 12, Topics: []kmsg.FetchResponseTopic{{Topic: "a"}}}).AppendTo(nil))
 	f.Add(int16(4), int16(3), (&kmsg.ApiVersionsResponse{Version: 3, ApiKeys: make([]kmsg.ApiVersionsResponseApiKey, 1)}).AppendTo(nil))
+	f.Add(int16(5), int16(3), (&kmsg.FindCoordinatorResponse{Version: 3, Host: "h"}).AppendTo(nil))
+	f.Add(int16(6), int16(4), (&kmsg.InitProducerIDResponse{Version: 4}).AppendTo(nil))
+	f.Add(int16(7), int16(3), (&kmsg.AddPartitionsToTxnResponse{Version: 3, Topics: []kmsg.AddPartitionsToTxnResponseTopic{{Topic: "a"}}}).AppendTo(nil))
+	f.Add(int16(8), int16(3), (&kmsg.AddOffsetsToTxnResponse{Version: 3}).AppendTo(nil))
+	f.Add(int16(9), int16(3), (&kmsg.TxnOffsetCommitResponse{Version: 3, Topics: []kmsg.TxnOffsetCommitResponseTopic{{Topic: "a"}}}).AppendTo(nil))
+	f.Add(int16(10), int16(3), (&kmsg.EndTxnResponse{Version: 3}).AppendTo(nil))
+	f.Add(int16(11), int16(7), (&kmsg.OffsetFetchResponse{Version: 7, Topics: []kmsg.OffsetFetchResponseTopic{{Topic: "a"}}}).AppendTo(nil))
 	f.Fuzz(func(t *testing.T, kind, version int16, body []byte) {
-		if kind < 0 || kind > 4 || version < 0 {
+		if kind < 0 || int(kind) >= 2+len(checkedResponses) || version < 0 {
 			return
 		}
-		message, check := checked(kind)
-		if version > message.MaxVersion() {
+		message, check, last := checked(kind)
+		if version > last {
 			return
 		}
 		message.SetVersion(version)
@@ -178,16 +203,27 @@ type message interface {
 	ReadFrom([]byte) error
 }
 
-// checked returns the messages that are checked, by number.
-func checked(kind int16) (message, func(int16, []byte) error) {
+// checkedResponses are the answers that are checked.
+var checkedResponses = []kmsg.Key{kmsg.Produce, kmsg.Fetch, kmsg.ApiVersions, kmsg.FindCoordinator, kmsg.InitProducerID,
+	kmsg.AddPartitionsToTxn, kmsg.AddOffsetsToTxn, kmsg.TxnOffsetCommit, kmsg.EndTxn, kmsg.OffsetFetch}
+
+// checked returns the messages that are checked, by number, and up to which
+// version they are.
+func checked(kind int16) (message, func(int16, []byte) error, int16) {
 	switch kind {
 	case 0:
-		return &kmsg.ProduceRequest{}, CheckProduce(100)
+		m := &kmsg.ProduceRequest{}
+		return m, CheckProduce(100), m.MaxVersion()
 	case 1:
-		return &kmsg.FetchRequest{}, CheckFetch(100)
+		m := &kmsg.FetchRequest{}
+		return m, CheckFetch(100), m.MaxVersion()
 	}
-	resp := map[int16]kmsg.Response{2: &kmsg.ProduceResponse{}, 3: &kmsg.FetchResponse{}, 4: &kmsg.ApiVersionsResponse{}}[kind]
-	return resp, func(_ int16, body []byte) error { return checkResponse(resp, body) }
+	resp := checkedResponses[kind-2].Response()
+	last := resp.MaxVersion()
+	if kind > 4 {
+		last = spoken[checkedResponses[kind-2]].Max
+	}
+	return resp, func(_ int16, body []byte) error { return checkResponse(resp, body) }, last
 }
 
 // FuzzServer: no stream of bytes does more than end its connection.

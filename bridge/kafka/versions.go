@@ -3,31 +3,42 @@ package kafka
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // spoken caps every request at what Kafka 2.8 has. The floors are what we
-// depend on: Produce 7 and Fetch 10 carry zstd, InitProducerID 3 came with a
-// broker that keeps accepting a producer after its records expired (KIP-360).
+// depend on: Produce 3 carries batches of this format (and from 7 on zstd),
+// InitProducerID 3 came with a broker that keeps accepting a producer after its
+// records expired (KIP-360), OffsetFetch 7 with answers that wait for open
+// transactions (KIP-447).
 var spoken = map[kmsg.Key]Span{
-	kmsg.Produce:           {7, 9},
-	kmsg.Fetch:             {10, 12},
-	kmsg.ListOffsets:       {2, 6},
-	kmsg.Metadata:          {5, 11},
-	kmsg.SASLHandshake:     {1, 1},
-	kmsg.ApiVersions:       {0, 3},
-	kmsg.CreateTopics:      {2, 7},
-	kmsg.InitProducerID:    {3, 4},
-	kmsg.DescribeConfigs:   {1, 4},
-	kmsg.SASLAuthenticate:  {0, 2},
-	kmsg.DescribeProducers: {0, 0},
+	kmsg.Produce:            {3, 9},
+	kmsg.Fetch:              {10, 12},
+	kmsg.ListOffsets:        {2, 6},
+	kmsg.Metadata:           {5, 11},
+	kmsg.OffsetFetch:        {7, 7},
+	kmsg.FindCoordinator:    {1, 3},
+	kmsg.SASLHandshake:      {1, 1},
+	kmsg.ApiVersions:        {0, 3},
+	kmsg.CreateTopics:       {2, 7},
+	kmsg.InitProducerID:     {3, 4},
+	kmsg.AddPartitionsToTxn: {0, 3},
+	kmsg.AddOffsetsToTxn:    {0, 3},
+	kmsg.EndTxn:             {0, 3},
+	kmsg.TxnOffsetCommit:    {0, 3},
+	kmsg.DescribeConfigs:    {1, 4},
+	kmsg.SASLAuthenticate:   {0, 2},
+	kmsg.DescribeProducers:  {0, 0},
 }
 
-// required are the requests without which nothing can be drained.
-var required = []kmsg.Key{kmsg.Produce, kmsg.Fetch, kmsg.ListOffsets, kmsg.Metadata, kmsg.InitProducerID}
+// required are the requests without which nothing can be drained. What more a
+// way to drain needs is for its user to ask: see Client.Versions.
+var required = []kmsg.Key{kmsg.Produce, kmsg.Metadata}
 
 // versions maps a request to the version that both sides speak. It is written
 // before the connection is handed out and only read afterwards.
@@ -40,6 +51,23 @@ func (v versions) of(req kmsg.Request) (int16, error) {
 		return 0, fmt.Errorf("%w: it does not know %s", ErrTooOld, key.Name())
 	}
 	return version, nil
+}
+
+// Versions returns the version of every request that this client has in common
+// with a broker: with the first that can be reached, in a random order.
+func (c *Client) Versions(ctx context.Context) (map[kmsg.Key]int16, error) {
+	var failures []error
+	for _, a := range c.addresses() {
+		conn, err := c.controlConn(ctx, a.node, a.addr)
+		if err == nil {
+			return maps.Clone(conn.versions), nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		failures = append(failures, err)
+	}
+	return nil, fmt.Errorf("%w: %w", ErrNoBroker, errors.Join(failures...))
 }
 
 // negotiate asks the broker what it speaks and settles on the highest version
