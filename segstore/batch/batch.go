@@ -11,7 +11,8 @@
 //	 16     1  magic                  2
 //	 17     4  CRC                    CRC-32C of everything from 21 to the end
 //	 21     2  attributes             bits 0-2 codec, 3 log append time,
-//	                                  4 transactional, 5 control
+//	                                  4 transactional, 5 control, 15 (ours,
+//	                                  never upstream) clock was unset
 //	 23     4  last offset delta      offset of the last record - base offset
 //	 27     8  base timestamp         ms since 1970, of the first record
 //	 35     8  max timestamp          ms since 1970

@@ -13,10 +13,11 @@ const ownBytesMin = 256
 
 // Larger buffers come in powers of two, each with a pool of its own: a builder
 // that needs more moves up, as append would, but what it leaves behind serves
-// the next one. The largest holds any batch.
+// the next one. The largest holds any batch, also one whose records got a header
+// each on their way upstream.
 const (
 	pooledBitsMin = 14 // 16 KiB
-	pooledBitsMax = 20 // 1 MiB, more than metadata.BatchBytesMax
+	pooledBitsMax = 22 // 4 MiB; 1 MiB is more than metadata.BatchBytesMax
 )
 
 var bufferPools [pooledBitsMax - pooledBitsMin + 1]sync.Pool

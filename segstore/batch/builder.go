@@ -24,6 +24,9 @@ type Builder struct {
 	count   int32
 	base    int64 // timestamp of the first record: the others are told relative to it
 	max     int64
+
+	clockUnset bool
+	level      *Level // nil: the fastest
 }
 
 // NewBuilder returns a Builder that compresses with codec, which must be one
@@ -36,6 +39,9 @@ func (b *Builder) Count() int { return int(b.count) }
 // Size returns the bytes of the batch so far, header included, uncompressed.
 // The finished batch is never larger.
 func (b *Builder) Size() int { return HeaderLen + len(b.records) }
+
+// MarkClockUnset sets the bit of Header.ClockUnset until the next Reset.
+func (b *Builder) MarkClockUnset() { b.clockUnset = true }
 
 // Append encodes r behind the records before it; r.Offset is not used. When r
 // no longer fits, full is true and r was not taken: finish this batch, and
@@ -75,7 +81,7 @@ func (b *Builder) AppendTo(dst []byte, p Producer) ([]byte, error) {
 	}
 	start := len(dst)
 	dst = slices.Grow(dst, b.Size())
-	out, shorter, err := compress(b.codec, dst[:start+HeaderLen], b.records)
+	out, shorter, err := compress(b.codec, b.level, dst[:start+HeaderLen], b.records)
 	if err != nil {
 		return dst[:start], fmt.Errorf("building a batch: %w", err)
 	}
@@ -84,6 +90,9 @@ func (b *Builder) AppendTo(dst []byte, p Producer) ([]byte, error) {
 		attributes = int16(b.codec)
 	} else {
 		out = append(out, b.records...)
+	}
+	if b.clockUnset {
+		attributes |= attrClockUnset
 	}
 	b.putHeader(out[start:], attributes, p)
 	return out, nil
@@ -106,5 +115,5 @@ func (b *Builder) putHeader(one []byte, attributes int16, p Producer) {
 // Reset forgets the records.
 func (b *Builder) Reset() {
 	b.release()
-	b.count, b.base, b.max = 0, 0, 0
+	b.count, b.base, b.max, b.clockUnset = 0, 0, 0, false
 }

@@ -40,13 +40,18 @@ func newZstdEncoder() any {
 }
 
 // compress appends src to dst, compressed, and reports whether that made it any
-// shorter. When it did not, dst comes back as it was.
-func compress(codec metadata.Codec, dst, src []byte) (_ []byte, shorter bool, err error) {
+// shorter. When it did not, dst comes back as it was. level is for zstd only;
+// nil is the fastest.
+func compress(codec metadata.Codec, level *Level, dst, src []byte) (_ []byte, shorter bool, err error) {
 	start := len(dst)
 	switch codec {
 	case metadata.CodecNone:
 		return dst, false, nil
 	case metadata.CodecZstd:
+		if level != nil {
+			dst = level.encoder.EncodeAll(src, dst)
+			break
+		}
 		e := zstdEncoders.Get().(*zstd.Encoder)
 		dst = e.EncodeAll(src, dst)
 		zstdEncoders.Put(e)

@@ -41,7 +41,13 @@ func newZstdDecoder() any {
 
 // decompress returns src decompressed into a new buffer of at most sizeMax
 // bytes, or src itself if there is nothing to do.
-func decompress(codec metadata.Codec, src []byte, sizeMax int) (out []byte, err error) {
+func decompress(codec metadata.Codec, src []byte, sizeMax int) ([]byte, error) {
+	return decompressTo(nil, codec, src, sizeMax)
+}
+
+// decompressTo is decompress that uses buf again where it can: for zstd, when
+// the frame says its size and buf has that much.
+func decompressTo(buf []byte, codec metadata.Codec, src []byte, sizeMax int) (out []byte, err error) {
 	switch codec {
 	case metadata.CodecNone:
 		if len(src) > sizeMax {
@@ -49,7 +55,7 @@ func decompress(codec metadata.Codec, src []byte, sizeMax int) (out []byte, err 
 		}
 		return src, nil
 	case metadata.CodecZstd:
-		out, err = decompressZstd(src, sizeMax)
+		out, err = decompressZstd(buf, src, sizeMax)
 	case metadata.CodecLZ4:
 		out, err = decompressLZ4(src, sizeMax)
 	case metadata.CodecSnappy:
@@ -90,7 +96,7 @@ func growth(size, sizeMax int) int {
 // decompressZstd takes the usual way for a frame that says its size, as ours do,
 // and otherwise reads it as a stream, with a decoder of its own: such a decoder
 // has grown by a window when it is done, and should not wait in a pool.
-func decompressZstd(src []byte, sizeMax int) ([]byte, error) {
+func decompressZstd(buf, src []byte, sizeMax int) ([]byte, error) {
 	var frame zstd.Header
 	if err := frame.Decode(src); err != nil {
 		return nil, err
@@ -108,7 +114,34 @@ func decompressZstd(src []byte, sizeMax int) ([]byte, error) {
 	}
 	d := zstdDecoders.Get().(*zstd.Decoder)
 	defer zstdDecoders.Put(d)
-	return d.DecodeAll(src, make([]byte, 0, max(1, int(frame.FrameContentSize))))
+	size := max(1, int(frame.FrameContentSize))
+	if cap(buf) < size {
+		buf = make([]byte, 0, size)
+	}
+	return d.DecodeAll(src, buf[:0:size])
+}
+
+// SectionSize returns the size of a whole batch's records section before
+// compression, where that can be told without decompressing; else a guess.
+func SectionSize(b []byte) int {
+	if len(b) < HeaderLen {
+		return 0
+	}
+	section := b[HeaderLen:]
+	switch metadata.Codec(be.Uint16(b[posAttributes:]) & attrCodecMask) {
+	case metadata.CodecNone:
+		return len(section)
+	case metadata.CodecZstd:
+		var frame zstd.Header
+		if err := frame.Decode(section); err == nil && frame.HasFCS {
+			return int(min(frame.FrameContentSize, SizeMax))
+		}
+	case metadata.CodecSnappy:
+		if size, err := snappy.DecodedLen(section); err == nil && !bytes.HasPrefix(section, []byte(xerialMagic)) {
+			return min(size, SizeMax)
+		}
+	}
+	return growth(len(section), SizeMax)
 }
 
 // lz4Magic begins the only kind of frame that Kafka's clients write: the

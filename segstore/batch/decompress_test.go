@@ -53,7 +53,7 @@ var forms = []struct {
 
 func ours(codec metadata.Codec) func([]byte) []byte {
 	return func(b []byte) []byte {
-		out, _, err := compress(codec, nil, b)
+		out, _, err := compress(codec, nil, nil, b)
 		if err != nil {
 			panic(err)
 		}

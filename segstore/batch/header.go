@@ -38,6 +38,7 @@ const (
 	attrLogAppendTime = 1 << 3
 	attrTransactional = 1 << 4
 	attrControl       = 1 << 5
+	attrClockUnset    = -1 << 15 // ours, see Header.ClockUnset
 )
 
 var (
@@ -81,6 +82,11 @@ func (h Header) Transactional() bool { return h.Attributes&attrTransactional != 
 
 // Control reports whether the batch holds a transaction marker, no records.
 func (h Header) Control() bool { return h.Attributes&attrControl != 0 }
+
+// ClockUnset reports whether the records were taken before their gateway's clock
+// could be believed: each has a header HeaderClock. Kafka does not use the bit;
+// Rewrite takes it away before a batch leaves the site.
+func (h Header) ClockUnset() bool { return h.Attributes&attrClockUnset != 0 }
 
 // CheckProduced reports why h can't be the header of a batch that a producer
 // made, as a Kafka broker checks it: such a batch has records, numbered without

@@ -18,6 +18,9 @@ type Rewrite struct {
 	// distance to the base, so the correction moves all of them; give both.
 	BaseTimestamp *int64
 	MaxTimestamp  *int64
+
+	// KeepClockUnset keeps the bit of Header.ClockUnset: the batch stays on site.
+	KeepClockUnset bool
 }
 
 // AppendHeader appends the new header of b, which must be exactly one whole
@@ -27,7 +30,8 @@ type Rewrite struct {
 // The CRC is corrected, not computed: it is linear, so what it changes by is the
 // CRC of what the header changes by, shifted past the records. Whatever was
 // wrong between b's CRC and b's bytes stays wrong by exactly as much. The bit
-// for log append time is cleared, since brokers refuse it from a client.
+// for log append time is cleared, since brokers refuse it from a client, and so
+// is our own for an unset clock.
 func (r Rewrite) AppendHeader(dst, b []byte) ([]byte, error) {
 	var h Header
 	if err := h.parseWhole(b); err != nil {
@@ -62,6 +66,9 @@ func (r Rewrite) Apply(dst, b []byte) ([]byte, error) {
 
 func (r Rewrite) attributes(a int16) int16 {
 	a &^= attrLogAppendTime | attrTransactional
+	if !r.KeepClockUnset {
+		a &^= attrClockUnset
+	}
 	if r.Transactional {
 		a |= attrTransactional
 	}

@@ -52,7 +52,7 @@ type Attempt struct {
 // computed, so what is wrong with the bytes stays wrong.
 func (it *Item) identify(p batch.Producer) error {
 	var buf [batch.HeaderLen]byte
-	r := batch.Rewrite{LeaderEpoch: -1, Producer: p}
+	r := batch.Rewrite{LeaderEpoch: -1, Producer: p, KeepClockUnset: true}
 	header, err := r.AppendHeader(buf[:0], it.Data)
 	if err != nil {
 		return fmt.Errorf("numbering a batch: %w", err)

@@ -10,6 +10,7 @@
 package shape
 
 import (
+	"errors"
 	"log/slog"
 	"time"
 
@@ -32,30 +33,42 @@ type Config struct {
 	Logger *slog.Logger // nil: silent
 }
 
-// Rebatch says how small batches are merged.
-type Rebatch struct {
-	// Bytes is the largest merged batch, before compression and therefore also
-	// after; at most metadata.BatchBytesMax. 0: BytesDefault.
-	Bytes int
-	// Level is the level of zstd, as its own command counts them; 0: LevelDefault.
-	Level int
-	// Linger is how long a record may wait for others to be merged with.
-	Linger time.Duration
-}
-
 // Shaper makes pieces. A nil Shaper sends every batch as it is. It may be used
 // by many goroutines.
-type Shaper struct{ cfg Config }
+type Shaper struct {
+	cfg   Config
+	tools tools
+	count counters
+}
 
 // New returns a Shaper.
-func New(c Config) *Shaper { return &Shaper{cfg: c} }
+func New(c Config) *Shaper {
+	if c.Rebatch != nil {
+		c.Rebatch = c.Rebatch.checked()
+	}
+	if c.BootAt == nil {
+		c.BootAt = func(string) (int64, bool) { return 0, false }
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Shaper{cfg: c}
+	s.tools.init(c.Rebatch)
+	return s
+}
+
+// plain serves the nil Shaper where a batch has to be made anew all the same.
+var plain = New(Config{})
 
 // Options are what one target needs of the pieces.
 type Options struct {
 	// Partition names the partition in the id that Identified adds, as
 	// "site/stream/partition".
 	Partition string
-	// Identified adds a header with the record's id to every record.
+	// Identified adds a header with the record's id to every record: see HeaderID.
 	Identified bool
 }
 
@@ -67,8 +80,8 @@ type Piece struct {
 	Copied bool         // Bytes was made anew: it lies in scratch, or in a larger buffer if it did not fit
 }
 
-// DamageError says that a stored batch can't be read. Batches before it were
-// pieces of their own.
+// DamageError says that a stored batch's bytes are not those that were
+// checksummed. Batches before it were pieces of their own.
 type DamageError struct {
 	FirstOffset, LastOffset int64 // of the stored batch
 	Err                     error
@@ -80,40 +93,35 @@ func (e *DamageError) Unwrap() error { return e.Err }
 // Next makes a piece of the batches at the start of run, which holds whole
 // stored batches, one after the other; the first has to be whole and valid by
 // its header. scratch is used for what has to be made anew. A batch that goes as
-// it is was not read; one that has to be read and can't be is a *DamageError.
+// it is was not read: what is wrong with it, upstream finds out. One that has to
+// be read and whose checksum fails is a *DamageError.
 func (s *Shaper) Next(run, scratch []byte, o Options) (Piece, error) {
 	b, _, err := batch.Next(run)
 	if err != nil {
 		return Piece{}, err
 	}
 	h, err := batch.ParseHeader(b)
-	return Piece{Bytes: b, Header: h, Used: len(b)}, err
+	if err != nil {
+		return Piece{}, err
+	}
+	verbatim := Piece{Bytes: b, Header: h, Used: len(b)}
+	if s == nil {
+		if !o.Identified {
+			return verbatim, nil
+		}
+		s = plain
+	}
+	if n, _ := s.span(run); n > 1 || o.Identified {
+		p, err := s.rebuild(run, scratch, n, o)
+		if !errors.Is(err, errVerbatim) {
+			return p, err
+		}
+	}
+	if h.ClockUnset() {
+		return s.correct(verbatim, scratch)
+	}
+	return verbatim, nil
 }
-
-// Linger says how long to wait for more before a piece is made of run, which is
-// all there is at the moment: 0 is not at all. oldest is when the first record
-// of run was first seen waiting.
-func (s *Shaper) Linger(run []byte, oldest, now time.Time) time.Duration { return 0 }
-
-// Reach is how many stored bytes a piece may be made of: who reads less at once
-// gets smaller pieces. 0: one batch.
-func (s *Shaper) Reach() int { return 0 }
-
-// Stats counts what was done since the start. A batch that is sent again counts
-// again.
-type Stats struct {
-	Merged       int64 // stored batches that left in merged ones
-	Pieces       int64 // merged batches
-	MergedBytes  int64 // of the stored batches that were merged
-	PieceBytes   int64 // of what they became
-	Corrected    int64 // batches whose times were set right
-	Unknown      int64 // batches taken before the clock was set, in a boot whose time was never learned
-	Ahead        int64 // batches whose corrected times would lie in the future; left alone
-	Unidentified int64 // batches that had no room for ids and left without
-}
-
-// Stats returns the counts; those of a nil Shaper are zero.
-func (s *Shaper) Stats() Stats { return Stats{} }
 
 // Retime appends a copy of b, which must be exactly one whole batch, whose
 // latest timestamp is newMax, in ms since 1970. All records move by the same, so
@@ -123,9 +131,14 @@ func Retime(dst, b []byte, newMax int64) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	base := h.BaseTimestamp + (newMax - h.MaxTimestamp)
+	return move(dst, b, &h, newMax-h.MaxTimestamp)
+}
+
+// move appends a copy of b, whose header is h, with all times moved by shift.
+func move(dst, b []byte, h *batch.Header, shift int64) ([]byte, error) {
+	base, latest := h.BaseTimestamp+shift, h.MaxTimestamp+shift
 	return batch.Rewrite{
 		BaseOffset: h.BaseOffset, LeaderEpoch: h.LeaderEpoch, Producer: h.Producer, Transactional: h.Transactional(),
-		BaseTimestamp: &base, MaxTimestamp: &newMax,
+		BaseTimestamp: &base, MaxTimestamp: &latest,
 	}.Apply(dst, b)
 }
