@@ -38,6 +38,12 @@ type Cursor struct {
 	// Incarnation counts producer ids: a higher one means that what upstream
 	// knew of us was given up, on purpose.
 	Incarnation int `msgpack:"inc"`
+	// Branch numbers the flows that a partition has had: what a target keeps for
+	// us under a name (a group's position, say) is of one branch. A new branch
+	// has Producer -1, and begins at Position whatever upstream has of others.
+	Branch int32 `msgpack:"br,omitempty"`
+	// LogEpoch is the highest leader epoch of what was sent, -1: nothing was.
+	LogEpoch int32 `msgpack:"le"`
 
 	Gaps        Tally `msgpack:"gaps"` // never sent: no longer there
 	Quarantined Tally `msgpack:"quar"` // never taken: set aside
@@ -67,7 +73,7 @@ func (t *Tally) add(records int64) {
 
 // NewCursor returns the cursor of a partition that was never drained.
 func NewCursor(start int64) Cursor {
-	return Cursor{Version: cursorVersion, Position: start, Base: start, Producer: -1}
+	return Cursor{Version: cursorVersion, Position: start, Base: start, Producer: -1, LogEpoch: -1}
 }
 
 // Incarnate begins anew at a target: sequence numbers count from Position.

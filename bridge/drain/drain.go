@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"cistern/bridge/drain/pace"
+	"cistern/bridge/drain/shape"
 	"cistern/gossip/metadata"
 )
 
@@ -43,6 +45,12 @@ type Config struct {
 
 	BufferBytes int // all read buffers together; 0: BufferBytesDefault
 
+	Order  Order                      // the zero value is strict
+	Gate   *pace.Gate                 // when bytes may leave; nil: always
+	Shaper *shape.Shaper              // what leaves; nil: the very batches that lie on flash
+	Site   string                     // for the ids of records, see Traits.Identified
+	LaneOf func(stream string) string // whose turn it is at the Gate; nil: all share one lane
+
 	// OnCursor is called when a partition's cursor has moved: records below
 	// offset are upstream (or were given up), and retention may drop them. It
 	// is called from the partition's goroutine and must not block.
@@ -66,6 +74,9 @@ func (c *Config) check() error {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.LaneOf == nil {
+		c.LaneOf = func(string) string { return "" }
 	}
 	if c.OnCursor == nil {
 		c.OnCursor = func(metadata.PartitionID, int64) {}

@@ -10,6 +10,17 @@ import (
 // errNotYet is replaced by whoever builds the drain's core.
 var errNotYet = errors.New("not built yet")
 
+// Order says what goes first after an outage.
+type Order uint8
+
+const (
+	// OrderStrict sends a partition's records in the order of their offsets.
+	OrderStrict Order = iota
+	// OrderLiveFirst sends new records at once, and what an outage left behind
+	// beside them. Order holds within each of these flows, not across them.
+	OrderLiveFirst
+)
+
 // Pause stops or resumes the drain of a partition. It is remembered with the
 // cursor, so it outlives this process and holds for whoever drains next.
 func (d *Drainer) Pause(ctx context.Context, p metadata.PartitionID, on bool) error { return errNotYet }

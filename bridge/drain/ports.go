@@ -121,6 +121,26 @@ const (
 	Backfill      // what an outage left behind
 )
 
+// String returns "live" or "backfill".
+func (f Flow) String() string {
+	if f == Backfill {
+		return "backfill"
+	}
+	return "live"
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (f Flow) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (f *Flow) UnmarshalText(b []byte) error {
+	*f = Live
+	if string(b) == "backfill" {
+		*f = Backfill
+	}
+	return nil
+}
+
 // Term is what the site says about a partition while this gateway drains it.
 type Term struct {
 	// Unclean counts the elections that gave up records of the partition. When it

@@ -33,7 +33,25 @@ const (
 	StateIdle       = "idle"     // everything is upstream
 	StateRetrying   = "retrying" // after a failure; Reason says which
 	StateStopped    = "stopped"  // needs an operator; Reason says why
+	StatePaced      = "paced"    // waits at the gate: rate, hours, daily budget
+	StateWaiting    = "waiting"  // for its turn: an older flow goes first
+	StatePaused     = "paused"   // see Drainer.Pause
 )
+
+// FlowStatus is the state of one order in which records go upstream.
+type FlowStatus struct {
+	Kind     Flow   `json:"kind"` // "live" or "backfill"
+	From     int64  `json:"from"` // where the flow began
+	To       int64  `json:"to"`   // behind its last offset; -1: it has no end
+	Position int64  `json:"position"`
+	State    string `json:"state"`
+	Reason   string `json:"reason,omitempty"`
+	Lag      int64  `json:"lag"` // records
+
+	InFlight    int   `json:"in_flight"`
+	ProducerID  int64 `json:"producer_id"`
+	Incarnation int   `json:"incarnation"`
+}
 
 // PartitionStatus is the state of one partition's drain.
 type PartitionStatus struct {
@@ -51,6 +69,14 @@ type PartitionStatus struct {
 	Gaps          Tally                `json:"gaps"`
 	Quarantined   Tally                `json:"quarantined"`
 	Resent        int64                `json:"resent"` // batches sent again, since Run
+
+	// Cursor is the lowest offset that is not upstream, Lag is that of all flows,
+	// and State is that of the flow that is worst off.
+	Flows     []FlowStatus `json:"flows"` // in the order of offsets, the live one last
+	Paused    bool         `json:"paused"`
+	Skipped   Tally        `json:"skipped"`   // given up by an operator
+	Retimed   Tally        `json:"retimed"`   // sent with new timestamps, since upstream refused theirs
+	Abandoned Tally        `json:"abandoned"` // upstream, but given up by the site in an unclean election
 }
 
 // Status is the state of the whole drain.
