@@ -18,6 +18,9 @@ type Liveness struct {
 	// registered one, 0 when it is in that one or nobody knows. A gateway with
 	// another card is let in only when its former life is fenced.
 	Unregistered time.Duration
+
+	Uplink    Uplink        // as it says itself
+	UplinkFor time.Duration // how long that is so
 }
 
 // Policy says how soon and how much at once.
@@ -26,16 +29,21 @@ type Policy struct {
 	RegisterWithin time.Duration // alive but unregistered for so long: its former life is fenced
 	ReplaceAfter   time.Duration // dead for so long: its replicas go to others; longer than a reboot
 	RebalanceAfter time.Duration // alive for so long: it gets leaderships and replicas back
+	DrainAfter     time.Duration // without an uplink for so long: another drains what it drains
+	DrainSteady    time.Duration // an uplink that works for so long is one
+	DrainBackAfter time.Duration // a leader's uplink is back for so long: it drains again itself
 
-	MovesMax   int // partitions that are copied at the same time
-	LeadersMax int // leaderships moved by one Decide
-	ChangesMax int // changes of one Decide
+	MovesMax    int // partitions that are copied at the same time
+	LeadersMax  int // leaderships moved by one Decide
+	DrainersMax int // drains moved by one Decide
+	ChangesMax  int // changes of one Decide
 }
 
 // DefaultPolicy returns what suits a site of small gateways.
 func DefaultPolicy() Policy {
 	return Policy{RegisterWithin: 10 * time.Second, ReplaceAfter: 15 * time.Minute, RebalanceAfter: 2 * time.Minute,
-		MovesMax: 4, LeadersMax: 4, ChangesMax: 64}
+		DrainAfter: 10 * time.Second, DrainSteady: 2 * time.Second, DrainBackAfter: time.Minute,
+		MovesMax: 4, LeadersMax: 4, DrainersMax: 16, ChangesMax: 64}
 }
 
 // Decide returns the changes that are due, the most urgent ones first. It is
@@ -52,6 +60,7 @@ func Decide(now time.Time, img *metadata.Image, live []Liveness, p Policy) []met
 	}
 	d.leaders()
 	d.sources()
+	d.drainers()
 	d.replicas()
 	d.preferred()
 	return d.changes

@@ -24,9 +24,12 @@ func (d *draft) putDrain(x *metadata.PutDrain) metadata.Result {
 	case len(x.Cursor) > CursorBytesMax:
 		return refuse(metadata.ErrInvalid, "%s: the cursor has %d bytes, at most %d are allowed", x.Partition, len(x.Cursor), CursorBytesMax)
 	}
-	_, known := d.img.Drains[x.Partition]
-	if !known || old.LeaderEpoch != x.LeaderEpoch || !bytes.Equal(old.Cursor, x.Cursor) {
-		old.LeaderEpoch, old.Cursor = x.LeaderEpoch, bytes.Clone(x.Cursor)
+	equal := old.LeaderEpoch == x.LeaderEpoch && bytes.Equal(old.Cursor, x.Cursor)
+	if x.LeaderEpoch == old.LeaderEpoch && x.Seq != 0 && (x.Seq < old.Seq || x.Seq == old.Seq && !equal) {
+		return refuse(metadata.ErrInvalidUpdateVersion, "%s: cursor number %d comes after number %d", x.Partition, x.Seq, old.Seq)
+	}
+	if _, known := d.img.Drains[x.Partition]; !known || !equal || x.Seq != old.Seq {
+		old.LeaderEpoch, old.Cursor, old.Seq = x.LeaderEpoch, bytes.Clone(x.Cursor), x.Seq
 		d.drains()[x.Partition] = old
 	}
 	return metadata.Result{}
@@ -80,7 +83,7 @@ func (d *draft) drainedBy(id metadata.PartitionID, n metadata.NodeID) {
 	if n = max(n, 0); x.Node == n {
 		return
 	}
-	x.Node = n
+	x.Node, x.Seq = n, 0
 	x.Epoch++
 	d.drains()[id] = x
 }

@@ -66,6 +66,26 @@ func TestAssignDrain(t *testing.T) {
 	s.refused(s.assign(s0, 2), metadata.ErrIneligibleReplica)
 }
 
+// A cursor that was overtaken on its way brings nothing back, and one that was
+// sent twice is no mistake.
+func TestPutDrainOvertaken(t *testing.T) {
+	s := three(t)
+	put := func(seq int64, cursor string) metadata.Change {
+		_, term, epoch := s.img.Drainer(s0)
+		return metadata.Change{PutDrain: &metadata.PutDrain{Partition: s0, LeaderEpoch: term, Epoch: epoch, Seq: seq, Cursor: []byte(cursor)}}
+	}
+	s.do(put(2, "two"))
+	s.do(put(2, "two"))
+	s.refused(put(1, "one"), metadata.ErrInvalidUpdateVersion)
+	s.refused(put(2, "other"), metadata.ErrInvalidUpdateVersion)
+	s.do(s.assign(s0, 2)) // who counts anew
+	s.do(put(1, "its first"))
+	s.fence(1) // 2 leads now
+	s.do(put(1, "in its next epoch"))
+	s.do(put(0, "by one that does not count"))
+	s.do(put(1, "counted"))
+}
+
 // One cursor of many that is refused holds the others up no more than it must.
 func TestPutDrains(t *testing.T) {
 	s := three(t)

@@ -62,7 +62,7 @@ func (w *walk) change() metadata.Change {
 		if w.IntN(4) == 0 {
 			return metadata.Change{RemoveMember: &metadata.RemoveMember{Node: n}}
 		}
-		put := metadata.PutDrain{Partition: id, LeaderEpoch: p.LeaderEpoch, Epoch: w.img.Drains[id].Epoch, Cursor: []byte{byte(w.IntN(9))}}
+		put := metadata.PutDrain{Partition: id, LeaderEpoch: p.LeaderEpoch, Epoch: w.img.Drains[id].Epoch, Cursor: []byte{byte(w.IntN(9))}, Seq: w.img.Drains[id].Seq + int64(w.IntN(4)) - 1}
 		if w.IntN(2) == 0 {
 			other := put
 			other.Epoch += int32(w.IntN(3) - 1)

@@ -102,6 +102,10 @@ type PutDrain struct {
 	LeaderEpoch int32
 	Epoch       int32 // Drain.Epoch that the proposer drains in
 	Cursor      []byte
+	// Seq rises with every cursor that one drainer tells in its epochs. One that
+	// was overtaken on its way brings nothing back. 0: a gateway that does not
+	// count yet.
+	Seq int64
 }
 
 // DrainsMax bounds the cursors of one PutDrains. Whoever proposes them keeps

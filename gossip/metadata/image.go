@@ -108,6 +108,7 @@ type Drain struct {
 	// Epoch rises whenever Node changes. So the pair of the partition's leader
 	// epoch and this one names one drainer and no other.
 	Epoch int32
+	Seq   int64 // of Cursor; counts anew in other epochs
 }
 
 // Clock is when a boot of a gateway began, as was learned later.

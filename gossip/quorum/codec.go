@@ -82,6 +82,7 @@ type drainRecord struct {
 	Cursor      []byte
 	Node        metadata.NodeID `msgpack:",omitempty"`
 	Epoch       int32           `msgpack:",omitempty"`
+	Seq         int64           `msgpack:",omitempty"`
 }
 
 type clockRecord struct {
@@ -103,7 +104,7 @@ func encodeImage(m *metadata.Image) ([]byte, error) {
 		r.Streams = append(r.Streams, m.Streams[name])
 	}
 	for p, d := range m.Drains {
-		r.Drains = append(r.Drains, drainRecord{p.Stream, p.Partition, d.LeaderEpoch, d.Cursor, d.Node, d.Epoch})
+		r.Drains = append(r.Drains, drainRecord{p.Stream, p.Partition, d.LeaderEpoch, d.Cursor, d.Node, d.Epoch, d.Seq})
 		if d.Node != 0 || d.Epoch != 0 {
 			version = imageVersion
 		}
@@ -138,7 +139,7 @@ func decodeImage(b []byte) (*metadata.Image, error) {
 	}
 	for _, d := range r.Drains {
 		m.Drains[metadata.PartitionID{Stream: d.Stream, Partition: d.Partition}] = metadata.Drain{
-			LeaderEpoch: d.LeaderEpoch, Cursor: d.Cursor, Node: d.Node, Epoch: d.Epoch}
+			LeaderEpoch: d.LeaderEpoch, Cursor: d.Cursor, Node: d.Node, Epoch: d.Epoch, Seq: d.Seq}
 	}
 	for _, c := range r.Clocks {
 		m.Clocks[c.Boot] = c.Clock

@@ -56,7 +56,7 @@ func TestImageOfOldGateways(t *testing.T) {
 		t.Errorf("version %d: %+v", b[0], old.Drains)
 	}
 	img.Clocks["boot"] = metadata.Clock{Node: 1, BootAt: 5, Index: 3}
-	img.Drains[two] = metadata.Drain{LeaderEpoch: 3, Cursor: []byte("c"), Node: 1, Epoch: 7}
+	img.Drains[two] = metadata.Drain{LeaderEpoch: 3, Cursor: []byte("c"), Node: 1, Epoch: 7, Seq: 9}
 	b, _ = encodeImage(img)
 	if got, err := decodeImage(b); err != nil || b[0] != imageVersion || !reflect.DeepEqual(got, img) {
 		t.Errorf("version %d: %v, %+v", b[0], err, got)

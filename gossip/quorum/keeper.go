@@ -45,6 +45,7 @@ type Keeper struct {
 
 	leading   time.Time            // since when this gateway is raft leader, zero when it is not
 	lives     map[string]time.Time // since when a member is alive but not registered
+	uplinks   uplinks
 	announced string
 	complaint string
 
@@ -53,7 +54,7 @@ type Keeper struct {
 
 // Run works until ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
-	k.lives = map[string]time.Time{}
+	k.lives, k.uplinks = map[string]time.Time{}, uplinks{}
 	if k.Policy == (controller.Policy{}) {
 		k.Policy = controller.DefaultPolicy()
 	}
@@ -120,6 +121,7 @@ func (k *Keeper) keepImage(ctx context.Context) (calm bool) {
 		}
 	}
 	k.watchConflict(members)
+	k.uplinks.see(time.Now(), members)
 	if !k.lead(ctx) {
 		return true
 	}
@@ -196,6 +198,7 @@ func (k *Keeper) liveness(img *metadata.Image, members []gossip.Member) []contro
 		}
 		l := controller.Liveness{Name: m.Name, Alive: present(g), For: now.Sub(g.Since)}
 		l.Unregistered = k.unregistered(now, &m, g)
+		l.Uplink, l.UplinkFor = k.uplinks.of(now, m.Name)
 		list = append(list, l)
 	}
 	return list
