@@ -23,6 +23,10 @@ type Uplink struct {
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 	Brokers     []string  `json:"brokers"`
 	ClusterID   string    `json:"cluster_id,omitempty"`
+	// Mode is what keeps records from arriving twice, and ModeWhy who chose it;
+	// empty where the sink has one way only, or has not asked yet.
+	Mode    string `json:"mode,omitempty"`
+	ModeWhy string `json:"mode_why,omitempty"`
 }
 
 // Words for the state of a partition's drain.
