@@ -170,21 +170,33 @@ func (g *gateway) open() {
 		}
 		producers.Align(&c.log)
 	}
-	for _, b := range c.log.batches {
-		if b.base >= producers.End() {
-			h, _ := batch.ParseHeader(b.bytes)
-			producers.Observe(&h, b.base)
-		}
+	if producers.Forgetful() {
+		producers = replica.NewProducers()
 	}
-	g.part.SetProducers(producers)
+	g.observe(producers)
 	if g.s.check.unclean || g.s.check.uncleanEpoch > 0 {
 		g.checked = g.part.HighWatermark() // it may be of what was given up
 	}
 }
 
+// observe brings the protocol what producers have sent, as the log says.
+func (g *gateway) observe(known *replica.Producers) {
+	for _, b := range g.card.log.batches {
+		if b.base >= known.End() {
+			h, _ := batch.ParseHeader(b.bytes)
+			known.Observe(&h, b.base)
+		}
+	}
+	g.part.SetProducers(known)
+}
+
 // effects carries out what the protocol asks for.
 func (g *gateway) effects(fx replica.Effects) {
 	s := g.s
+	if g.part.Forgetful() {
+		s.count("tables of producers made anew")
+		g.observe(replica.NewProducers())
+	}
 	if fx.Broken != "" {
 		s.violate("assertion", "%s: %s", g.name, fx.Broken)
 	}

@@ -68,6 +68,9 @@ func (l *local) replay(kept []byte) error {
 		}
 	}
 	known.Align(l.log)
+	if known.Forgetful() {
+		known = NewProducers()
+	}
 	var buf []byte
 	for at := max(known.End(), l.log.StartOffset()); at < l.log.EndOffset(); {
 		var err error
@@ -207,6 +210,11 @@ func (l *local) altered(a *metadata.AlterPartition, r metadata.Result, err error
 // answered after that: whoever waits may call again.
 func (l *local) finish(e Effects) {
 	var done, failed []waiting
+	if l.p.Forgetful() { // after an unclean election that cut off a lot
+		if err := l.replay(nil); err != nil {
+			l.m.log.Error("what producers have sent can't be read from the log: those that were cut off stay refused", "partition", l.id, "error", err)
+		}
+	}
 	if e.Moved {
 		l.log.SetHighWatermark(e.HighWatermark)
 		n := 0

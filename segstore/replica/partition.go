@@ -84,6 +84,10 @@ func (p *Partition) Registered(incarnation uint64) { p.incarnation = incarnation
 // that was kept, and every batch after it.
 func (p *Partition) SetProducers(t *Producers) { p.producers = t }
 
+// Forgetful says that this leader can't judge what producers send before
+// SetProducers has brought what the log says: see [Producers.Forgetful].
+func (p *Partition) Forgetful() bool { return p.role == RoleLeader && p.producers.Forgetful() }
+
 // Image takes the site's word on this partition. A state of nil says that no
 // copy is kept here. What is older than the state already known is ignored.
 func (p *Partition) Image(now time.Duration, state *metadata.PartitionState, incarnation func(metadata.NodeID) uint64, minInsync int) Effects {

@@ -25,6 +25,7 @@ type Producers struct {
 	byID  map[int64]*producer
 	end   int64 // all batches below are accounted for
 	epoch int32 // of a stored table: the one that the log had before end
+	empty bool  // there may be a producer of whom nothing is known: see Forgetful
 }
 
 // producer is one process of one gateway.
@@ -156,8 +157,8 @@ func (p *producer) lastEnd() int64 {
 }
 
 // Rollback forgets what was appended from offset to on. A producer of whom
-// older batches were there but none is left known has to begin anew: whether
-// one it sends now is new can't be told.
+// older batches were there but none is left known makes the table Forgetful:
+// whether one it sends now is new can't be told.
 func (t *Producers) Rollback(to int64) {
 	t.end = min(t.end, to)
 	for id, p := range t.byID {
@@ -167,12 +168,29 @@ func (t *Producers) Rollback(to int64) {
 		if p.n == 0 && !p.more {
 			delete(t.byID, id)
 		}
+		t.empty = t.empty || p.n == 0
 	}
+}
+
+// Forgetful reports whether there is a producer of whom only batches are known
+// that were cut off: the older ones have to be observed again from the log's
+// start on, in a new table. Only then can what it sends be told from what it
+// sends again.
+func (t *Producers) Forgetful() bool {
+	if !t.empty { // asked at every step of a leader
+		return false
+	}
+	for _, p := range t.byID {
+		if p.n == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // upTo returns a copy as it was when the log ended at offset.
 func (t *Producers) upTo(offset int64) *Producers {
-	c := &Producers{byID: make(map[int64]*producer, len(t.byID)), end: t.end}
+	c := &Producers{byID: make(map[int64]*producer, len(t.byID)), end: t.end, empty: t.empty}
 	for id, p := range t.byID {
 		one := *p
 		c.byID[id] = &one

@@ -69,6 +69,7 @@ func DecodeProducers(b []byte) (*Producers, error) {
 	t.epoch = int32(d.offset(math.MaxInt32)) - 1
 	for len(d.b) > 0 && d.err == nil {
 		id, p := d.producer(t.end)
+		t.empty = t.empty || p != nil && p.n == 0
 		if t.byID[id] = p; len(t.byID) > ProducersMax {
 			return nil, fmt.Errorf("%w: more than %d", errProducers, ProducersMax)
 		}

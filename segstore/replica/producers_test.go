@@ -98,7 +98,13 @@ func TestProducersRollbackBeyondTheWindow(t *testing.T) {
 	for i := range int32(10) {
 		p.Observe(header(7, i, 1), int64(i))
 	}
+	if p.Forgetful() {
+		t.Fatal("forgetful before anything was cut off")
+	}
 	p.Rollback(2)
+	if !p.Forgetful() {
+		t.Error("it is not said that the log has to be read")
+	}
 	for s := range int32(4) {
 		if err := p.check(header(7, s, 1)); !errors.Is(err, ErrUnknownProducer) {
 			t.Fatalf("sequence %d: %v", s, err)
