@@ -67,23 +67,35 @@ type applied struct {
 // orders serves what changes the site. They are for the socket alone: whoever
 // can open it could change the gateway's files as well.
 func (s *Server) orders(mux *http.ServeMux) {
-	order(mux, s, "/site/drain-node", func(ctx context.Context, o *memberOrder) (any, error) {
+	s.siteOrders(mux)
+	s.drainOrders(mux)
+}
+
+func (s *Server) siteOrders(mux *http.ServeMux) {
+	member := func() error {
+		if s.Site == nil {
+			return ErrAlone
+		}
+		return nil
+	}
+	order(mux, "/site/drain-node", member, func(ctx context.Context, o *memberOrder) (any, error) {
 		return struct{}{}, s.Site.DrainNode(ctx, o.Name, o.On)
 	})
-	order(mux, s, "/site/remove", func(ctx context.Context, o *memberOrder) (any, error) {
+	order(mux, "/site/remove", member, func(ctx context.Context, o *memberOrder) (any, error) {
 		return struct{}{}, s.Site.RemoveMember(ctx, o.Name)
 	})
-	order(mux, s, "/site/elect", func(ctx context.Context, o *ElectOrder) (any, error) {
+	order(mux, "/site/elect", member, func(ctx context.Context, o *ElectOrder) (any, error) {
 		return s.Site.Elect(ctx, *o)
 	})
-	order(mux, s, "/site/apply", func(ctx context.Context, _ *struct{}) (any, error) {
+	order(mux, "/site/apply", member, func(ctx context.Context, _ *struct{}) (any, error) {
 		streams, err := s.Site.ApplyStreams(ctx)
 		return applied{append([]string{}, streams...)}, err
 	})
 }
 
-// order serves one of them: JSON in, JSON or a problem out.
-func order[T any](mux *http.ServeMux, s *Server, path string, do func(context.Context, *T) (any, error)) {
+// order serves one of them: JSON in, JSON or a problem out. What can't be ordered
+// of this gateway at all is what ready says.
+func order[T any](mux *http.ServeMux, path string, ready func() error, do func(context.Context, *T) (any, error)) {
 	mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(orderTimeout + writeTimeout))
 		o := new(T)
@@ -91,8 +103,8 @@ func order[T any](mux *http.ServeMux, s *Server, path string, do func(context.Co
 			answer(w, http.StatusBadRequest, problem{fmt.Sprintf("bad order: %v", err)})
 			return
 		}
-		if s.Site == nil {
-			answer(w, http.StatusConflict, problem{ErrAlone.Error()})
+		if err := ready(); err != nil {
+			answer(w, http.StatusConflict, problem{err.Error()})
 			return
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), orderTimeout)

@@ -91,26 +91,39 @@ func (c *Client) get(ctx context.Context, path string) (io.ReadCloser, error) {
 }
 
 func (c *Client) ask(ctx context.Context, method, path string, what []byte) (io.ReadCloser, error) {
+	r, err := c.send(ctx, method, path, what)
+	if err != nil {
+		return nil, err
+	}
+	if r.StatusCode == http.StatusOK {
+		return r.Body, nil
+	}
+	defer r.Body.Close()
+	return nil, refusal(r)
+}
+
+func (c *Client) send(ctx context.Context, method, path string, what []byte) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, method, "http://cistern"+path, bytes.NewReader(what))
 	if err != nil {
 		return nil, err
 	}
 	resp, err := c.http.Do(r)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, fmt.Errorf("%s: %w", c.socket, ErrNotRunning)
-	case err != nil:
-		return nil, err
-	case resp.StatusCode == http.StatusOK:
-		return resp.Body, nil
 	}
-	defer resp.Body.Close()
+	return resp, err
+}
+
+// refusal is the error in an answer.
+func refusal(r *http.Response) error {
 	var p problem
-	if json.NewDecoder(io.LimitReader(resp.Body, lineBytesMax)).Decode(&p) != nil || p.Error == "" {
-		p.Error = resp.Status
+	if json.NewDecoder(io.LimitReader(r.Body, lineBytesMax)).Decode(&p) != nil || p.Error == "" {
+		p.Error = r.Status
 	}
-	if p.Error == ErrAlone.Error() {
-		return nil, ErrAlone
+	for _, known := range []error{ErrAlone, ErrNoUplink} {
+		if p.Error == known.Error() {
+			return known
+		}
 	}
-	return nil, errors.New(p.Error)
+	return errors.New(p.Error)
 }

@@ -14,7 +14,13 @@
 //	/metrics  Prometheus text
 //	/tail     committed records as they come, one JSON object per line
 //	/debug/pprof/
-//	/site/... orders to the site (SiteAdmin), by POST, on the socket alone
+//
+// and on the socket alone:
+//
+//	/site/...  orders to the site (SiteAdmin), by POST
+//	/drain/... orders to the drain (DrainAdmin), by POST
+//	/batches   stored batches of a partition, as they are
+//	/import    records of another gateway, by POST (Carrier)
 //
 // Records and profiles are for the socket and for loopback addresses: anybody on
 // a network may learn that a gateway is unwell, nobody what its devices said.

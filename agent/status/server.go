@@ -23,6 +23,7 @@ const (
 	idleTimeout    = 60 * time.Second
 	connectionsMax = 64 // per listener
 	tailsMax       = 4
+	importsMax     = 1 // chunks at a time: each is in memory
 	stopTimeout    = time.Second
 )
 
@@ -41,10 +42,13 @@ type Server struct {
 	HTTP     string // optional TCP address
 	Gatherer Gatherer
 	Site     SiteAdmin      // nil: this gateway is on its own
+	Drain    DrainAdmin     // nil: nothing can be ordered of the drain
+	Carrier  Carrier        // nil: nothing can be carried out or in
 	Sets     []*metrics.Set // counters of the parts, for /metrics
 	Log      *slog.Logger
 
 	tails     chan struct{}
+	imports   chan struct{}
 	listeners []net.Listener
 	servers   []*http.Server
 }
@@ -52,6 +56,7 @@ type Server struct {
 // Listen opens the socket and the TCP address. Run closes them.
 func (s *Server) Listen() error {
 	s.tails = make(chan struct{}, tailsMax)
+	s.imports = make(chan struct{}, importsMax)
 	unix, err := listenUnix(s.Socket)
 	if err != nil {
 		return fmt.Errorf("status socket: %w", err)

@@ -1,0 +1,381 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"sync"
+
+	"github.com/vmihailenco/msgpack/v5"
+
+	"cistern/bridge/export"
+	"cistern/gossip/metadata"
+	"cistern/segstore"
+	"cistern/segstore/batch"
+	"cistern/segstore/ingest"
+)
+
+// What another gateway's records need to come in once: for each partition of an
+// export a note on flash, which is durable before a chunk of it is begun. It says
+// what was taken, which chunk was begun, and where the logs ended then. When power
+// fails in between, the chunk comes again; what is found behind those ends, by its
+// header, is there already.
+//
+// On a site the logs may be on other gateways, and can't be searched here: there a
+// chunk that was broken off is taken again whole. The header tells such records.
+
+const (
+	importNoteVersion = 1
+	// importEndsMax bounds the partitions whose ends are in a note, which has room
+	// for as many. A chunk that touches more is not searched for.
+	importEndsMax = 128
+	// importScanBytes is how much is read at a time to find what is there.
+	importScanBytes = 256 << 10
+)
+
+// importNote is what is known of one partition of an export.
+type importNote struct {
+	Version uint8           `msgpack:"v"`
+	Next    int64           `msgpack:"next"` // below it everything was confirmed
+	Begun   int64           `msgpack:"to"`   // up to here a chunk was begun
+	Ends    map[int32]int64 `msgpack:"ends"` // by partition, before it
+	Unknown bool            `msgpack:"many"` // the ends were too many
+}
+
+// carrier carries records out of this gateway and into it. It implements
+// status.Carrier.
+type carrier struct {
+	*Agent
+	last *importWait // of the chunk before; the status server lets one in at a time
+}
+
+func importKey(c *export.Chunk) string { return "import/" + c.Export + "/" + c.Partition.String() }
+
+// importNote reads what is known, with Next -1 when that is nothing.
+func (a *carrier) importNote(c *export.Chunk) (importNote, error) {
+	b := a.store.State().Get(importKey(c))
+	if b == nil {
+		return importNote{Version: importNoteVersion, Next: -1, Begun: -1}, nil
+	}
+	var n importNote
+	if err := msgpack.Unmarshal(b, &n); err != nil || n.Version != importNoteVersion {
+		return n, fmt.Errorf("state %s: not understood: it was written by a newer version", importKey(c))
+	}
+	return n, nil
+}
+
+// Imported implements export.Taker.
+func (a *carrier) Imported(_ context.Context, c export.Chunk) (int64, error) {
+	if _, err := a.importTarget(c.Partition.Stream); err != nil {
+		return 0, err
+	}
+	n, err := a.importNote(&c)
+	return n.Next, err
+}
+
+func (a *Agent) importTarget(stream string) (metadata.StreamConfig, error) {
+	if !metadata.IsReserved(stream) {
+		for _, c := range a.streams() {
+			if c.Name == stream {
+				return c, nil
+			}
+		}
+	}
+	how := "restart the agent"
+	if a.site != nil {
+		how += "; the site makes it then"
+	}
+	return metadata.StreamConfig{}, fmt.Errorf("there is no stream %q here: declare it in the configuration ([[stream]] name = %q) and %s", stream, stream, how)
+}
+
+// Import implements export.Taker. The status server lets one in at a time.
+func (a *carrier) Import(ctx context.Context, c export.Chunk) (int64, error) {
+	target, err := a.importTarget(c.Partition.Stream)
+	if err != nil {
+		return 0, err
+	}
+	end, touched, err := a.checkChunk(&c, target)
+	if err != nil {
+		return 0, fmt.Errorf("chunk of %s from offset %d: %w", c.Partition, c.From, err)
+	}
+	n, err := a.importNote(&c)
+	if err != nil {
+		return 0, err
+	}
+	if end <= n.Next {
+		return n.Next, nil
+	}
+	if err := a.last.wait(ctx); err != nil { // what may still come could not be found
+		return 0, err
+	}
+	c.From = max(c.From, n.Next)
+	there := map[int64]struct{}{}
+	if n.Begun > c.From {
+		if there, err = a.findImported(ctx, &c, &n); err != nil {
+			return 0, err
+		}
+	}
+	if err := a.noteBegun(&c, n, touched, end); err != nil {
+		return 0, err
+	}
+	if err := a.appendChunk(ctx, &c, target, there); err != nil {
+		return 0, err
+	}
+	n.Next, n.Version = end, importNoteVersion
+	if n.Begun <= end {
+		n.Begun, n.Ends, n.Unknown = end, nil, false
+	}
+	b, err := msgpack.Marshal(&n)
+	if err != nil {
+		return 0, err
+	}
+	a.store.State().Put(importKey(&c), b) // durable with the next chunk's note, else found again
+	return end, nil
+}
+
+// checkChunk verifies every batch, and returns the offset behind the last and
+// which partitions their records go to.
+func (a *Agent) checkChunk(c *export.Chunk, target metadata.StreamConfig) (end int64, touched map[int32]bool, err error) {
+	touched = map[int32]bool{}
+	err = eachRecord(c, func(r *batch.Record) error {
+		if r.Offset < end {
+			return fmt.Errorf("offset %d comes behind %d", r.Offset, end-1)
+		}
+		end = r.Offset + 1
+		touched[partitionFor(r, c, target)] = true
+		return nil
+	})
+	if err == nil && end == 0 {
+		err = errors.New("it is empty")
+	}
+	return end, touched, err
+}
+
+// eachRecord goes through a chunk's records; they are good during the call.
+func eachRecord(c *export.Chunk, do func(r *batch.Record) error) error {
+	for rest := c.Batches; len(rest) > 0; {
+		one, more, err := batch.Next(rest)
+		if err != nil {
+			return err
+		}
+		rest = more
+		h, err := batch.Verify(one)
+		if err == nil {
+			err = h.CheckProduced()
+		}
+		if err != nil {
+			return err
+		}
+		for r, err := range batch.Records(one, tailBatchMax) {
+			if err != nil {
+				return err
+			}
+			if err := do(&r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// partitionFor keeps the records of a device together, in as many partitions as
+// there are here.
+func partitionFor(r *batch.Record, c *export.Chunk, target metadata.StreamConfig) int32 {
+	if r.Key == nil {
+		return c.Partition.Partition % target.Partitions
+	}
+	return metadata.PartitionFor(r.Key, target.Partitions)
+}
+
+// noteBegun makes durable that a chunk is begun. Ends of a chunk that was begun
+// before and broken off stay: it is searched for from there.
+func (a *carrier) noteBegun(c *export.Chunk, was importNote, touched map[int32]bool, end int64) error {
+	n := importNote{Version: importNoteVersion, Next: max(was.Next, c.From), Begun: max(was.Begun, end), Ends: map[int32]int64{}}
+	n.Unknown = was.Begun > c.From && was.Unknown
+	if was.Begun > c.From {
+		for p, offset := range was.Ends {
+			n.Ends[p] = offset
+		}
+	}
+	for p := range touched {
+		log := a.store.Log(metadata.PartitionID{Stream: c.Partition.Stream, Partition: p})
+		if _, known := n.Ends[p]; !known && log != nil {
+			n.Ends[p] = log.EndOffset()
+		}
+	}
+	if len(n.Ends) > importEndsMax || a.site != nil {
+		n.Ends, n.Unknown = nil, true
+	}
+	b, err := msgpack.Marshal(&n)
+	if err != nil {
+		return err
+	}
+	return a.store.State().PutSync(importKey(c), b)
+}
+
+// findImported returns the offsets, of the gateway they come from, of the records
+// of a broken-off chunk that are here.
+func (a *carrier) findImported(ctx context.Context, c *export.Chunk, n *importNote) (map[int64]struct{}, error) {
+	found := map[int64]struct{}{}
+	if n.Unknown {
+		a.log.Warn("an import was broken off and goes on: some of its records may be stored twice; the header "+export.HeaderImported+" tells them",
+			"from", c.Site+"/"+c.Partition.String(), "first", c.From, "last", n.Begun-1)
+		return found, nil
+	}
+	prefix := importedPrefix(c)
+	for p, from := range n.Ends {
+		log := a.store.Log(metadata.PartitionID{Stream: c.Partition.Stream, Partition: p})
+		if log == nil {
+			continue
+		}
+		if err := findIn(ctx, log, from, prefix, found); err != nil {
+			return nil, fmt.Errorf("looking in %s for what an import left: %w", log.Partition(), err)
+		}
+	}
+	return found, nil
+}
+
+func findIn(ctx context.Context, log *segstore.Log, from int64, prefix []byte, found map[int64]struct{}) error {
+	var buf []byte
+	var err error
+	for next := max(from, log.StartOffset()); next < log.HighWatermark(); {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		buf, err = log.Read(next, buf[:0], importScanBytes)
+		var lost *segstore.CorruptError
+		if errors.As(err, &lost) {
+			next = lost.LastOffset + 1
+			continue
+		}
+		if err != nil || len(buf) == 0 {
+			return err
+		}
+		whole := export.Chunk{Batches: buf}
+		if err := eachRecord(&whole, func(r *batch.Record) error {
+			next = r.Offset + 1
+			for i := range r.Headers {
+				if r.Headers[i].Key != export.HeaderImported {
+					continue
+				}
+				number, ok := bytes.CutPrefix(r.Headers[i].Value, prefix)
+				if offset, err := strconv.ParseInt(string(number), 10, 64); ok && err == nil {
+					found[offset] = struct{}{}
+				}
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func importedPrefix(c *export.Chunk) []byte {
+	return fmt.Appendf(nil, "%s/%s/", c.Site, c.Partition)
+}
+
+// appendChunk hands the records to the journal in order and waits for them.
+func (a *carrier) appendChunk(ctx context.Context, c *export.Chunk, target metadata.StreamConfig, there map[int64]struct{}) error {
+	wait := newImportWait()
+	a.last = wait
+	prefix := importedPrefix(c)
+	err := eachRecord(c, func(r *batch.Record) error {
+		if _, ok := there[r.Offset]; ok || r.Offset < c.From {
+			return nil
+		}
+		id := metadata.PartitionID{Stream: c.Partition.Stream, Partition: partitionFor(r, c, target)}
+		own := r.Headers
+		value := strconv.AppendInt(prefix[:len(prefix):len(prefix)], r.Offset, 10)
+		r.Headers = append(own[:len(own):len(own)], batch.RecordHeader{Key: export.HeaderImported, Value: value})
+		if err := wait.add(); err != nil { // nothing may come behind what failed
+			return err
+		}
+		err := a.ingest.Append(ctx, id, r, wait, 0)
+		if errors.Is(err, ingest.ErrTooLarge) { // by the header
+			r.Headers = own
+			err = a.ingest.Append(ctx, id, r, wait, 0)
+		}
+		if err != nil {
+			wait.Complete(0, -1, err)
+			return fmt.Errorf("offset %d: %w", r.Offset, err)
+		}
+		return nil
+	})
+	wait.end()
+	return errors.Join(err, wait.wait(ctx), wait.failure())
+}
+
+// importWait counts records that are not confirmed yet.
+type importWait struct {
+	mu    sync.Mutex
+	open  int
+	err   error
+	ended bool // all were added
+	done  chan struct{}
+}
+
+func newImportWait() *importWait { return &importWait{done: make(chan struct{})} }
+
+// add counts one more, unless another has failed.
+func (w *importWait) add() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.open++
+	}
+	return w.err
+}
+
+// Complete implements ingest.Completion.
+func (w *importWait) Complete(_ uint64, _ int64, err error) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open--
+	if w.err == nil {
+		w.err = err
+	}
+	w.check()
+	return false
+}
+
+// Flush implements ingest.Completion.
+func (w *importWait) Flush() {}
+
+func (w *importWait) check() {
+	if w.ended && w.open == 0 {
+		w.open = math.MinInt // once
+		close(w.done)
+	}
+}
+
+// end says that all were added.
+func (w *importWait) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+	w.check()
+}
+
+// wait returns when nothing is open any more.
+func (w *importWait) wait(ctx context.Context) error {
+	if w == nil {
+		return nil
+	}
+	select {
+	case <-w.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for records to be confirmed: %w", ctx.Err())
+	}
+}
+
+// failure is the first error.
+func (w *importWait) failure() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
