@@ -87,7 +87,7 @@ func TestUplinkErrors(t *testing.T) {
 		"schedule kind":  {"[uplink]\nschedule = '02:00-05:00'", `must be an array`},
 		"unknown lane":   {"[uplink.weights]\nnormla = 1", `f:2:1: uplink.weights.normla: unknown key (did you mean "normal"?)`},
 		"weight":         {"[uplink.weights]\nbulk = 0", `f:2:1: uplink.weights.bulk: is 0; allowed are 1 to 1000`},
-		"rebatch size":   {"[uplink.rebatch]\nbytes = 10", `is 10B; allowed are 4KiB to 1MiB, and 0 for none`},
+		"rebatch size":   {"[uplink.rebatch]\nbytes = 10", `is 10B; allowed are 4KiB to 1000000B, and 0 for none`},
 		"rebatch level":  {"[uplink.rebatch]\nlevel = 23", `is 23; allowed are 1 to 22`},
 		"two ways":       {"[uplink.kafka]\nbrokers = ['a:1']\n\n[uplink.nats]\nurls = ['nats://b']\nstream = 's'", `f:5:1: uplink.nats.urls: a gateway has one way upstream, and there is also uplink.kafka.brokers in line 2`},
 		"the other one":  {"[uplink.kafka]\nbrokers = ['a:1']\n\n[uplink.mqtt]\nurl = 'mqtt://b'", `f:2:1: uplink.kafka.brokers: a gateway has one way upstream, and there is also uplink.mqtt.url in line 5`},
