@@ -22,7 +22,7 @@ func TestFetch(t *testing.T) {
 	s0, s1, r0 := metadata.PartitionID{Stream: "s"}, metadata.PartitionID{Stream: "s", Partition: 1}, metadata.PartitionID{Stream: "r"}
 	request := &replica.FetchRequest{Node: 3, Incarnation: 1<<63 + 5, MaxWait: 250 * time.Millisecond, MaxBytes: 12345,
 		Partitions: []replica.FetchPartition{
-			{Partition: s0, LeaderEpoch: 7, Offset: 1 << 40, LastEpoch: 6, HighWatermark: 1<<40 - 3},
+			{Partition: s0, LeaderEpoch: 7, Offset: 1 << 40, LastEpoch: 6, HighWatermark: 1<<40 - 3, Drained: 1 << 38},
 			{Partition: r0, LastEpoch: -1},
 			{Partition: s1, LeaderEpoch: 1, Offset: 2, LastEpoch: 3}}}
 	want := &replica.FetchAnswer{Partitions: []replica.FetchedPartition{

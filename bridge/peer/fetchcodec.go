@@ -10,11 +10,26 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// drainedTag is the tagged field, in a partition of a Fetch answer, that says
-// below which offset nobody upstream needs anything: 8 bytes, big-endian. It
-// is left out when that is 0. Kafka's own tags of that structure are 0 to 2;
-// this one is far from where it will ever count to.
+// drainedTag is the tagged field, in a partition of a Fetch request or answer,
+// that says below which offset nobody upstream needs anything: 8 bytes,
+// big-endian. It is left out when that is 0. Kafka's own tags of those structures
+// are 0 to 2; this one is far from where it will ever count to.
 const drainedTag = 0x6373
+
+func setDrained(tags *kmsg.Tags, offset int64) {
+	if offset != 0 {
+		tags.Set(drainedTag, binary.BigEndian.AppendUint64(nil, uint64(offset)))
+	}
+}
+
+func drainedOf(tags *kmsg.Tags) (offset int64) {
+	tags.Each(func(key uint32, value []byte) {
+		if key == drainedTag && len(value) == 8 {
+			offset = int64(binary.BigEndian.Uint64(value))
+		}
+	})
+	return offset
+}
 
 func fetchRequest(r *replica.FetchRequest) *kmsg.FetchRequest {
 	req := kmsg.NewPtrFetchRequest()
@@ -33,6 +48,7 @@ func fetchRequest(r *replica.FetchRequest) *kmsg.FetchRequest {
 		p.Partition, p.CurrentLeaderEpoch = f.Partition.Partition, f.LeaderEpoch
 		p.FetchOffset, p.LastFetchedEpoch, p.HighWatermark = f.Offset, f.LastEpoch, f.HighWatermark
 		p.PartitionMaxBytes = req.MaxBytes
+		setDrained(&p.UnknownTags, f.Drained)
 		t := &req.Topics[len(req.Topics)-1]
 		t.Partitions = append(t.Partitions, p)
 	}
@@ -57,6 +73,7 @@ func readFetchRequest(req *kmsg.FetchRequest) *replica.FetchRequest {
 				LastEpoch:   p.LastFetchedEpoch,
 
 				HighWatermark: p.HighWatermark,
+				Drained:       drainedOf(&p.UnknownTags),
 			})
 		}
 	}
@@ -91,9 +108,7 @@ func fetchedPartition(f *replica.FetchedPartition) kmsg.FetchResponseTopicPartit
 	if d := f.Diverging; d != nil {
 		p.DivergingEpoch.Epoch, p.DivergingEpoch.EndOffset = d.Epoch, d.EndOffset
 	}
-	if f.Drained != 0 {
-		p.UnknownTags.Set(drainedTag, binary.BigEndian.AppendUint64(nil, uint64(f.Drained)))
-	}
+	setDrained(&p.UnknownTags, f.Drained)
 	p.RecordBatches = f.Records
 	return p
 }
@@ -112,16 +127,12 @@ func readFetchResponse(resp *kmsg.FetchResponse, gateway string) *replica.FetchA
 				LeaderEpoch:   p.CurrentLeader.LeaderEpoch,
 				HighWatermark: p.HighWatermark,
 				LogStart:      p.LogStartOffset,
+				Drained:       drainedOf(&p.UnknownTags),
 				Records:       p.RecordBatches,
 			}
 			if d := p.DivergingEpoch; d.Epoch != -1 || d.EndOffset != -1 { // -1: not there
 				f.Diverging = &replica.Divergence{Epoch: d.Epoch, EndOffset: d.EndOffset}
 			}
-			p.UnknownTags.Each(func(key uint32, value []byte) {
-				if key == drainedTag && len(value) == 8 {
-					f.Drained = int64(binary.BigEndian.Uint64(value))
-				}
-			})
 			a.Partitions = append(a.Partitions, f)
 		}
 	}

@@ -123,6 +123,7 @@ func (f *fetcher) request() *FetchRequest {
 			r.MaxWait = min(r.MaxWait, late.until-f.m.now())
 			continue
 		}
+		p.Drained = l.log.Drained()
 		r.Partitions = append(r.Partitions, p)
 	}
 	return r

@@ -90,3 +90,14 @@ func (m *Manager) Leads(p metadata.PartitionID) (epoch int32, ok bool) {
 
 // Since returns how long ago a moment of the protocol's clock was.
 func (m *Manager) Since(moment time.Duration) time.Duration { return m.now() - moment }
+
+// Keeps returns what this gateway is to p, and in which leader epoch.
+func (m *Manager) Keeps(p metadata.PartitionID) (epoch int32, role Role) {
+	l := m.local(p)
+	if l == nil {
+		return 0, RoleIdle
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.p.LeaderEpoch(), l.p.Role()
+}

@@ -215,6 +215,9 @@ func (a *answering) put(i int, said FetchedPartition, urgent bool) {
 func (l *local) fetch(r *FetchRequest, fp *FetchPartition, sizeMax int) (said FetchedPartition, news bool) {
 	l.mu.Lock()
 	said, read, e := l.p.Fetch(l.m.now(), r.Node, r.Incarnation, fp)
+	if said.Err == nil && said.Diverging == nil { // in this epoch, of this log
+		l.log.SetDrained(min(fp.Drained, said.HighWatermark))
+	}
 	said.Drained = l.log.Drained()
 	news = said.Err == nil && (l.p.News(r.Node) || l.drained[r.Node] != said.Drained)
 	l.finish(e)

@@ -44,6 +44,9 @@ type FetchPartition struct {
 	// HighWatermark is the follower's: the leader answers when there is a higher
 	// one, even without records (KIP-1166).
 	HighWatermark int64
+	// Drained is what the follower knows of the way upstream: it may be the one
+	// that drains. From the leader all others learn it.
+	Drained int64
 }
 
 // FetchAnswer has those partitions that there is something to say about.
