@@ -43,6 +43,7 @@ type Agent struct {
 	// The parts, made by open from top to bottom and never changed after.
 	store   *segstore.Store
 	site    *site // nil for a gateway on its own
+	clocks  *clocks
 	ingest  *ingest.Accumulator
 	drain   *drain.Drainer // nil without an uplink
 	readers readers
@@ -122,6 +123,7 @@ func (a *Agent) start(c *crew) {
 	if a.site != nil {
 		a.site.start(c)
 	}
+	c.start("clock", a.clocks.run)
 	if a.drain != nil {
 		c.start("drain", a.drain.Run)
 	}

@@ -7,7 +7,7 @@ import (
 
 func TestClock(t *testing.T) {
 	now, kernel := time.Date(1970, 1, 1, 0, 5, 0, 0, time.UTC), false
-	c := &clock{now: func() time.Time { return now }, kernel: func() bool { return kernel }}
+	c := &clock{now: func() time.Time { return now }, kernel: func() bool { return kernel }, uptime: func() time.Duration { return time.Minute }}
 	for _, step := range []struct {
 		what   string
 		now    time.Time

@@ -19,7 +19,7 @@ var ErrInUse = errors.New("another agent uses this data folder")
 // open makes the parts, right to left. Nothing runs yet but the journal's own
 // committers.
 func (a *Agent) open() error {
-	for _, step := range []func() error{a.openStore, a.openSite, a.openIngest, a.openDrain, a.openStatus} {
+	for _, step := range []func() error{a.openStore, a.openSite, a.openClocks, a.openIngest, a.openDrain, a.openStatus} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func (a *Agent) newMQTT() (*mqtt.Server, error) {
 func (a *Agent) serverConfig() (mqtt.Config, error) {
 	m := &a.config.MQTT
 	c := mqtt.Config{
-		Routes: a.routes(), Partitions: a.partitions, Site: a.config.Gateway.Site, ClockSynced: a.clock.synced, Logger: a.log,
+		Routes: a.routes(), Partitions: a.partitions, Site: a.config.Gateway.Site, ClockMark: a.clock.mark, Logger: a.log,
 		Limits: mqtt.Limits{
 			Connections: m.ConnectionsMax, PacketBytes: m.PacketBytesMax,
 			ReceiveMaximum: m.ReceiveMaximum, ConnectTime: m.ConnectTimeout,

@@ -52,7 +52,7 @@ func (a *Agent) openReaders() error {
 }
 
 func (a *Agent) newReaders(to source.Appender) (all []*reader, err error) {
-	router, err := mqtt.NewRouter(a.routes(), a.partitions, a.config.Gateway.Site, a.clock.synced)
+	router, err := mqtt.NewRouter(a.routes(), a.partitions, a.config.Gateway.Site, a.clock.mark)
 	if err != nil {
 		return nil, err
 	}

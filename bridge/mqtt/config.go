@@ -56,9 +56,13 @@ type Config struct {
 	Appender   Appender
 	Logs       Logs // nil: SUBSCRIBE is refused
 
-	Site         string      // value of the header cistern.site; "" leaves it out
-	ClientHeader bool        // every record says who published it, in mqtt.client
-	ClockSynced  func() bool // false adds cistern.clock=unsynced; nil: always true
+	Site         string // value of the header cistern.site; "" leaves it out
+	ClientHeader bool   // every record says who published it, in mqtt.client
+
+	// ClockMark appends the value of the header cistern.clock for a record that is
+	// taken now, and nothing while the clock can be believed. It is called for
+	// every record. nil: the clock can be believed.
+	ClockMark func(dst []byte, now time.Time) []byte
 
 	Limits  Limits
 	Metrics *metrics.Set // nil: a set of its own

@@ -23,15 +23,14 @@ const (
 	headerExpiry          = "mqtt.expiry" // seconds
 	headerContentType     = "content-type"
 	headerSite            = "cistern.site"
-	headerClock           = "cistern.clock"
+	headerClock           = batch.HeaderClock // last of all: see batch.Record.ClockMark
 )
 
 var (
-	valueOne      = []byte("1")
-	valueZero     = []byte("0")
-	valueTwo      = []byte("2")
-	valueUnsynced = []byte("unsynced")
-	emptyValue    = []byte{} // a value of no bytes, where nil would be null
+	valueOne   = []byte("1")
+	valueZero  = []byte("0")
+	valueTwo   = []byte("2")
+	emptyValue = []byte{} // a value of no bytes, where nil would be null
 )
 
 // reserved reports whether a user property may not become a header, since a
@@ -45,6 +44,7 @@ func reserved(name string) bool {
 type mapper struct {
 	record  batch.Record
 	number  [20]byte // text of a numeric header
+	mark    [64]byte // and of the one for an unset clock
 	dropped int      // reserved user properties left out of the record
 }
 
@@ -75,8 +75,10 @@ func (m *mapper) make(router *Router, d *destination, p *packet.Publish, client 
 	if len(router.site) > 0 {
 		m.add(headerSite, router.site)
 	}
-	if router.clockSynced != nil && !router.clockSynced() {
-		m.add(headerClock, valueUnsynced)
+	if router.clockMark != nil {
+		if mark := router.clockMark(m.mark[:0], now); len(mark) > 0 {
+			m.add(headerClock, mark)
+		}
 	}
 	return r
 }

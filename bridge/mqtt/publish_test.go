@@ -7,9 +7,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"cistern/bridge/mqtt/packet"
 	"cistern/gossip/metadata"
+	"cistern/segstore/batch"
 	"cistern/segstore/ingest"
 )
 
@@ -294,7 +296,12 @@ func TestHeaders(t *testing.T) {
 	synced.Store(true)
 	g := start(t, func(c *Config) {
 		c.Site = "north"
-		c.ClockSynced = synced.Load
+		c.ClockMark = func(dst []byte, now time.Time) []byte {
+			if synced.Load() {
+				return dst
+			}
+			return batch.AppendClockMark(dst, "b007", 12345)
+		}
 		c.Routes = []Route{
 			{Filter: "keyed/#", Stream: "mqtt", Key: "{clientid}", Tombstone: true},
 			{Filter: "#", Stream: "mqtt"},
@@ -332,7 +339,7 @@ func TestHeaders(t *testing.T) {
 		`t "x" [mqtt.qos=2 mqtt.retain=1 mqtt.dup=1 cistern.site=north]`,
 		`dev null [mqtt.topic=keyed/x cistern.site=north]`,
 		"t \"\" [content-type=text/plain mqtt.response-topic=r/t mqtt.correlation-data=\x01 mqtt.payload-format=1 mqtt.expiry=4294967295 b=1 a=2 b=3 cistern.site=north]",
-		`t "x" [mqtt.qos=0 cistern.site=north cistern.clock=unsynced]`,
+		`t "x" [mqtt.qos=0 cistern.site=north cistern.clock=unset b007 12345]`,
 	}
 	g.store.commit(-1)
 	records := g.store.records("mqtt")

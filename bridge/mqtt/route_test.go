@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"cistern/gossip/metadata"
 	"cistern/segstore/batch"
@@ -105,7 +106,7 @@ func TestMap(t *testing.T) {
 	router, err := NewRouter([]Route{
 		{Filter: "cmd/#", Stream: "commands", Key: "{2}", Tombstone: true},
 		{Filter: "#", Stream: "mqtt"},
-	}, fourPartitions, "north", func() bool { return false })
+	}, fourPartitions, "north", func(dst []byte, now time.Time) []byte { return batch.AppendClockMark(dst, "b007", 12345) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,9 +116,9 @@ func TestMap(t *testing.T) {
 		retain, dup    bool
 		want           string
 	}{
-		{"plant/temp", "x", 1, false, false, `plant/temp "x" [cistern.site=north cistern.clock=unsynced]`},
-		{"plant/temp", "", 2, true, true, `plant/temp "" [mqtt.qos=2 mqtt.retain=1 mqtt.dup=1 cistern.site=north cistern.clock=unsynced]`},
-		{"cmd/valve", "", 0, false, false, `valve null [mqtt.qos=0 mqtt.topic=cmd/valve cistern.site=north cistern.clock=unsynced]`},
+		{"plant/temp", "x", 1, false, false, `plant/temp "x" [cistern.site=north cistern.clock=unset b007 12345]`},
+		{"plant/temp", "", 2, true, true, `plant/temp "" [mqtt.qos=2 mqtt.retain=1 mqtt.dup=1 cistern.site=north cistern.clock=unset b007 12345]`},
+		{"cmd/valve", "", 0, false, false, `valve null [mqtt.qos=0 mqtt.topic=cmd/valve cistern.site=north cistern.clock=unset b007 12345]`},
 	} {
 		var r batch.Record
 		p, err := router.Map(tc.topic, []byte(tc.payload), tc.qos, tc.retain, tc.dup, &r)

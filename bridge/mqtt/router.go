@@ -19,20 +19,20 @@ var errUnrouted = errors.New("mqtt: no route takes this topic (topics that start
 // it for those of that broker, so that both look the same. It never changes
 // and may be used by many.
 type Router struct {
-	routes      []*route
-	site        []byte
-	clockSynced func() bool
+	routes    []*route
+	site      []byte
+	clockMark func(dst []byte, now time.Time) []byte
 }
 
 // NewRouter checks routes (nil: DefaultRoutes). partitions tells how many a
-// stream has, 0 when there is no such stream; site and clockSynced are as in
+// stream has, 0 when there is no such stream; site and clockMark are as in
 // Config.
-func NewRouter(routes []Route, partitions func(stream string) int32, site string, clockSynced func() bool) (*Router, error) {
+func NewRouter(routes []Route, partitions func(stream string) int32, site string, clockMark func(dst []byte, now time.Time) []byte) (*Router, error) {
 	compiled, err := compileRoutes(routes, partitions)
 	if err != nil {
 		return nil, err
 	}
-	return &Router{routes: compiled, site: []byte(site), clockSynced: clockSynced}, nil
+	return &Router{routes: compiled, site: []byte(site), clockMark: clockMark}, nil
 }
 
 // Map fills r with the record of a message and says where it belongs. r keeps

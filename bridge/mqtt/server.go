@@ -56,7 +56,7 @@ func New(config Config) (*Server, error) {
 			return nil, err
 		}
 	}
-	router, err := NewRouter(config.Routes, config.Partitions, config.Site, config.ClockSynced)
+	router, err := NewRouter(config.Routes, config.Partitions, config.Site, config.ClockMark)
 	if err != nil {
 		return nil, err
 	}

@@ -48,6 +48,7 @@ type part struct {
 	partition *partition
 	builder   *batch.Builder
 	codec     metadata.Codec // the builder's
+	clock     clockMark      // of all its records
 	waiters   []waiter
 	data      []byte // the finished batch; the buffer is used again
 	bytes     int
@@ -93,15 +94,16 @@ func (u *pump) append(ctx context.Context, p *partition, r *batch.Record, c Comp
 	if err := u.awaitRoom(ctx, p); err != nil {
 		return err
 	}
-	if p.open == nil {
-		if err := u.begin(p); err != nil {
+	clock := markOf(r)
+	if p.open == nil || clock.differs(p.open.clock) {
+		if err := u.begin(p, clock); err != nil {
 			return err
 		}
 	}
 	before := p.open.builder.Size()
 	full, err := p.open.builder.Append(r)
 	if full {
-		if err := u.begin(p); err != nil {
+		if err := u.begin(p, clock); err != nil {
 			return err
 		}
 		before = p.open.builder.Size()
@@ -161,8 +163,8 @@ func (u *pump) limit(p *partition) int {
 	return u.acc.pendingMax()
 }
 
-// begin opens a new part for p behind all that wait.
-func (u *pump) begin(p *partition) error {
+// begin opens a new part for p behind all that wait, for records of that clock.
+func (u *pump) begin(p *partition, clock clockMark) error {
 	if err := u.acc.look(p); err != nil {
 		return err
 	}
@@ -175,7 +177,10 @@ func (u *pump) begin(p *partition) error {
 	if o.builder == nil || o.codec != p.config.Codec {
 		o.builder, o.codec = batch.NewBuilder(p.config.Codec), p.config.Codec
 	}
-	o.partition = p
+	o.partition, o.clock = p, clock
+	if clock.unset {
+		o.builder.MarkClockUnset()
+	}
 	p.open = o
 	deadline := time.Now().Add(u.window(p))
 	if len(u.waiting) == 0 || deadline.Before(u.deadline) {
