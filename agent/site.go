@@ -95,6 +95,8 @@ func (a *Agent) openSite() error {
 	}
 	policy := controller.DefaultPolicy()
 	policy.ReplaceAfter, policy.RebalanceAfter = c.ReplaceAfter, c.RebalanceAfter
+	override(&policy.DrainAfter, c.Timing.DrainAfter)
+	override(&policy.DrainBackAfter, c.Timing.DrainBackAfter)
 	s.keeper = &quorum.Keeper{Quorum: s.quorum, Members: s.gossip.Members, Changed: s.gossip.Watch, Expect: c.BootstrapExpect, Policy: policy, Logger: a.log}
 	return s.openReplicas()
 }

@@ -167,6 +167,9 @@ func (s *site) describePartitions(d *status.Document, image *metadata.Image) {
 			if state.Leader != metadata.NoNode {
 				r.Leader = nodeName(image, state.Leader)
 			}
+			if by, _, epoch := image.Drainer(id); by != metadata.NoNode {
+				r.Drainer, r.DrainEpoch = nodeName(image, by), epoch
+			}
 			if v, ok := views[id]; ok {
 				s.describeView(r, &v, image)
 				if v.Broken != "" {

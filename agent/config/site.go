@@ -38,6 +38,8 @@ type Timing struct {
 	RaftHeartbeat    time.Duration
 	RaftElection     time.Duration
 	RaftLease        time.Duration
+	DrainAfter       time.Duration // see controller.Policy
+	DrainBackAfter   time.Duration
 }
 
 // What [site] profile may say.

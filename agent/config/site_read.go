@@ -46,6 +46,8 @@ func readTiming(t *table, m *Timing) {
 	t.duration("raft_heartbeat", &m.RaftHeartbeat, 0, timingMax)
 	t.duration("raft_election", &m.RaftElection, 0, timingMax)
 	t.duration("raft_lease", &m.RaftLease, 0, timingMax)
+	t.duration("drain_after", &m.DrainAfter, 0, day)
+	t.duration("drain_back_after", &m.DrainBackAfter, 0, day)
 	for _, short := range []struct {
 		key, than  string
 		this, long time.Duration

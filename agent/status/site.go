@@ -72,6 +72,8 @@ type Replication struct {
 	Role            string     `json:"role,omitempty"`   // leader, follower; "" keeps no copy, and its offsets are not known here
 	Leader          string     `json:"leader,omitempty"` // "" when nobody leads
 	LeaderEpoch     int32      `json:"leader_epoch,omitempty"`
+	Drainer         string     `json:"drainer,omitempty"` // who sends it upstream: the leader, or who was assigned
+	DrainEpoch      int32      `json:"drain_epoch,omitempty"`
 	Replicas        []string   `json:"replicas,omitempty"` // the preferred leader first
 	ISR             []string   `json:"isr,omitempty"`
 	MinInsync       int        `json:"min_insync,omitempty"`
