@@ -9,17 +9,20 @@ import "time"
 // held to what keeps the link busy and no more, found as BBR does (Cardwell,
 // Cheng, Gunn, Yeganeh and Jacobson, 2016): the largest rate of delivery seen
 // lately, times the shortest time to an answer seen lately, and half a second more
-// for a sender that sleeps. One batch may always go.
+// for a sender that sleeps. One batch may always go. As that half second stands in
+// the times that are seen, the limit would rise by it again and again; so now and
+// then one batch of the backlog goes alone, which shows the bare link.
 
 const (
 	// inflightSlack is what may wait in buffers for the link.
 	inflightSlack = 500 * time.Millisecond
 	// inflightMax bounds what is believed of a link.
 	inflightMax = 1 << 40
-	// rateSamples and timeSamples are how many answers a best value is kept for, at
-	// least; at most twice as many.
-	rateSamples = 16
-	timeSamples = 64
+	// rateKept and timeKept are how long a best value counts, at least; at most twice
+	// as long, and for bestSamples answers on a slow link.
+	rateKept    = 10 * time.Second
+	timeKept    = 30 * time.Second
+	bestSamples = 16
 )
 
 // inflight measures the link by the answers it brings.
@@ -30,6 +33,7 @@ type inflight struct {
 	lastAt    time.Time // of the last answer, or of the first bytes after silence
 	rate      best      // bytes per second
 	time      best      // seconds, negated: the largest is the shortest
+	alone     bool      // the backlog goes one by one, until one was answered
 }
 
 // flight is what is remembered of a pass on its way.
@@ -37,24 +41,31 @@ type flight struct {
 	sentAt      time.Time
 	delivered   int64     // inflight.delivered when it left
 	deliveredAt time.Time // inflight.lastAt when it left
+	alone       bool      // nothing else of the backlog was on its way
 }
 
-// best keeps the largest of the last samples, of two runs of n.
+// best keeps the largest of the last samples: of the run that is taken now, and of
+// the one before.
 type best struct {
 	now, before float64
 	count       int
+	since       time.Time // when this run began
 }
 
-func (b *best) add(v float64, n int) {
-	if b.count == 0 || v > b.now {
-		b.now = v
+// add takes a sample, and says whether a new run begins.
+func (b *best) add(v float64, at time.Time, kept time.Duration) bool {
+	if b.count == 0 {
+		if b.since.IsZero() {
+			b.before = v
+		}
+		b.now, b.since = v, at
 	}
-	if b.count == 0 && b.before == 0 {
-		b.before = v
+	b.now = max(b.now, v)
+	if b.count++; b.count < bestSamples || at.Sub(b.since) < kept {
+		return false
 	}
-	if b.count++; b.count >= n {
-		b.before, b.count = b.now, 0
-	}
+	b.before, b.count = b.now, 0
+	return true
 }
 
 // get returns the largest; 0 before the first.
@@ -73,10 +84,10 @@ func (g *Gate) takeOff(p *Pass, now time.Time) {
 	}
 	f.bytes += int64(p.bytes)
 	p.class.out += int64(p.bytes)
+	p.flight = flight{sentAt: now, delivered: f.delivered, deliveredAt: f.lastAt, alone: f.backfill == 0}
 	if p.class.Backfill {
 		f.backfill += int64(p.bytes)
 	}
-	p.flight = flight{sentAt: now, delivered: f.delivered, deliveredAt: f.lastAt}
 }
 
 // land notes that a pass is no longer on its way.
@@ -92,12 +103,17 @@ func (g *Gate) land(p *Pass, now time.Time, answered bool) {
 	}
 	f.delivered += int64(p.bytes)
 	f.lastAt = now
-	if took := now.Sub(p.flight.sentAt); took > 0 {
-		f.time.add(-took.Seconds(), timeSamples)
+	if took := now.Sub(p.flight.sentAt); took > 0 && f.time.add(-took.Seconds(), now, timeKept) {
+		f.alone = true
 	}
-	// What is new leaves when it comes, and says nothing about what the link can do.
-	if over := now.Sub(p.flight.deliveredAt); p.class.Backfill && over > 0 {
-		f.rate.add(float64(f.delivered-p.flight.delivered)/over.Seconds(), rateSamples)
+	if !p.class.Backfill {
+		return // it left when it came, which says nothing about what the link can do
+	}
+	if over := now.Sub(p.flight.deliveredAt); over > 0 {
+		f.rate.add(float64(f.delivered-p.flight.delivered)/over.Seconds(), now, rateKept)
+	}
+	if p.flight.alone {
+		f.alone = false
 	}
 }
 
@@ -109,5 +125,5 @@ func (f *inflight) limit() int64 {
 // heldBack says whether a class has to wait for answers.
 func (g *Gate) heldBack(c *class) bool {
 	f := &g.inflight
-	return g.cfg.LiveFirst && c.Backfill && f.backfill > 0 && f.backfill >= f.limit()
+	return g.cfg.LiveFirst && c.Backfill && f.backfill > 0 && (f.alone || f.backfill >= f.limit())
 }

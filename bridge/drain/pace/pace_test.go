@@ -60,7 +60,7 @@ func TestCap(t *testing.T) {
 				g := New(Config{BytesPerSecond: test.rate})
 				d := time.Second
 				if test.rate < 1<<20 {
-					d = 100 * time.Second
+					d = 100*time.Second + 10*time.Duration(test.size)*time.Second/1000
 				}
 				s := &sender{size: test.size}
 				run(g, d, s)
