@@ -2,6 +2,7 @@ package batch
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"cistern/gossip/metadata"
@@ -77,7 +78,7 @@ func FuzzRewrite(f *testing.F) {
 		if (before == nil) != (after == nil) {
 			t.Errorf("before: %v, after: %v", before, after)
 		}
-		if h.Producer != r.Producer || h.Transactional() != txn || h.LogAppendTime() {
+		if h.Producer != r.Producer || h.Transactional() != txn || h.LogAppendTime() || h.ClockUnset() {
 			t.Errorf("rewritten to %+v", h)
 		}
 		if !bytes.Equal(out[HeaderLen:], b[HeaderLen:]) {
@@ -114,5 +115,39 @@ func FuzzRecords(f *testing.F) {
 			t.Fatal(err)
 		}
 		mustEqual(t, decode(t, one), decoded)
+	})
+}
+
+// FuzzRawReader holds RawReader against Records: they agree on what is valid, and
+// on what it says once its records have moved to another batch.
+func FuzzRawReader(f *testing.F) {
+	seeds(f, func(b []byte) {
+		if h, err := Verify(b); err == nil {
+			f.Add(uint8(h.Codec()), h.Count, b[HeaderLen:], true)
+			f.Add(uint8(h.Codec()), h.Count, b[HeaderLen:], false)
+		}
+	})
+	f.Fuzz(func(t *testing.T, codec uint8, count int32, records []byte, extended bool) {
+		const sizeMax = 1 << 20
+		b := sectionOf(metadata.Codec(codec%5), count, records)
+		want, wantErr := tryDecode(b, sizeMax)
+		var extra *RecordHeader
+		if extended {
+			extra = &RecordHeader{Key: "id", Value: []byte("7")}
+		}
+		moved, err := move(b, sizeMax, extra)
+		if (wantErr == nil) != (err == nil) {
+			t.Fatalf("Records: %v, RawReader: %v", wantErr, err)
+		}
+		if err != nil || moved == nil {
+			return
+		}
+		for i := range want {
+			want[i].Offset = int64(i)
+			if extended {
+				want[i].Headers = append(slices.Clip(want[i].Headers), *extra)
+			}
+		}
+		mustEqual(t, decode(t, moved), want)
 	})
 }

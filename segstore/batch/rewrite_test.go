@@ -16,6 +16,8 @@ func randomRewrite(rng *rand.Rand) Rewrite {
 		LeaderEpoch:   int32(rng.Uint32()),
 		Producer:      Producer{ID: int64(rng.Uint64()), Epoch: int16(rng.Uint32()), Sequence: int32(rng.Uint32())},
 		Transactional: rng.IntN(2) == 0,
+
+		KeepClockUnset: rng.IntN(2) == 0,
 	}
 	if rng.IntN(2) == 0 {
 		base, latest := int64(rng.Uint64()), int64(rng.Uint64())
@@ -32,6 +34,9 @@ func rewriteInFull(r Rewrite, b []byte) []byte {
 	attributes := be.Uint16(out[posAttributes:]) &^ (attrTransactional | attrLogAppendTime)
 	if r.Transactional {
 		attributes |= attrTransactional
+	}
+	if !r.KeepClockUnset {
+		attributes &^= 1 << 15
 	}
 	be.PutUint16(out[posAttributes:], attributes)
 	putProducer(out, r.Producer)
@@ -55,6 +60,10 @@ func TestRewriteEqualsFullRecompute(t *testing.T) {
 		one := build(t, codecs[rng.IntN(len(codecs))], NoProducer, randomRecords(rng))
 		if rng.IntN(4) == 0 {
 			one[posAttributes+1] |= attrLogAppendTime
+			reseal(one)
+		}
+		if rng.IntN(4) == 0 {
+			one[posAttributes] |= 0x80
 			reseal(one)
 		}
 		r := randomRewrite(rng)
