@@ -26,9 +26,11 @@ type Produced struct {
 // Produce sends batches in one request, at most one for each partition, and
 // returns when they are written: Bytes may be reused then. done is called as
 // Start says, with one result for each batch in their order, or with an error
-// that is true of all: then nobody knows which of them arrived.
-func (c *Conn) Produce(batches []Batch, done func([]Produced, error)) error {
+// that is true of all: then nobody knows which of them arrived. txn is the
+// transactional id that all of them were made under, nil: none.
+func (c *Conn) Produce(txn *string, batches []Batch, done func([]Produced, error)) error {
 	req := kmsg.NewPtrProduceRequest()
+	req.TransactionID = txn
 	req.Acks = acksAll
 	req.TimeoutMillis = int32(c.timeout.Milliseconds())
 	places := make([]place, len(batches))

@@ -100,42 +100,53 @@ func (n *crashConn) Read(b []byte) (int, error) {
 	return k, nil
 }
 
+// modes are what every crash, cut and fight is tried in.
+var modes = []Mode{ModeSequence, ModeTransaction, ModeAtLeastOnce}
+
 // TestCrashAtEveryStep kills a drainer at each of its steps; a successor goes
 // on with the state that survived: without the lazy writes, or with them.
 func TestCrashAtEveryStep(t *testing.T) {
-	for name, opts := range releases {
-		for _, keepLazy := range []bool{false, true} {
-			if !thorough && keepLazy == (name == "latest") {
-				continue // half of the four combinations
+	for _, mode := range modes {
+		for name, opts := range releases {
+			for _, keepLazy := range []bool{false, true} {
+				if !thorough && keepLazy == (name == "latest") {
+					continue // half of the four combinations
+				}
+				if !thorough && mode == ModeAtLeastOnce && keepLazy {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s, %s, lazy kept %v", mode, name, keepLazy), func(t *testing.T) {
+					t.Parallel()
+					newCentral(t, opts...).as(mode).crashEverywhere(t, mode, keepLazy)
+				})
 			}
-			t.Run(fmt.Sprintf("%s, lazy kept %v", name, keepLazy), func(t *testing.T) {
-				t.Parallel()
-				c := newCentral(t, opts...)
-				const together = 8
-				points := 0
-				for alive := true; alive; points += together {
-					var group sync.WaitGroup
-					crashed := make([]bool, together)
-					for i := range together {
-						group.Go(func() { crashed[i] = c.crashOnce(t, points+i+1, keepLazy) })
-					}
-					group.Wait()
-					if t.Failed() {
-						return
-					}
-					alive = crashed[together-1]
-				}
-				t.Logf("about %d crash points", points-together)
-				if points < 40 {
-					t.Errorf("only %d crash points: the drainer was not seen at work", points)
-				}
-			})
 		}
 	}
 }
 
+func (c *central) crashEverywhere(t *testing.T, mode Mode, keepLazy bool) {
+	const together = 8
+	points := 0
+	for alive := true; alive; points += together {
+		var group sync.WaitGroup
+		crashed := make([]bool, together)
+		for i := range together {
+			group.Go(func() { crashed[i] = c.crashOnce(t, mode, points+i+1, keepLazy) })
+		}
+		group.Wait()
+		if t.Failed() {
+			return
+		}
+		alive = crashed[together-1]
+	}
+	t.Logf("about %d crash points", points-together)
+	if points < 40 {
+		t.Errorf("only %d crash points: the drainer was not seen at work", points)
+	}
+}
+
 // crashOnce reports whether the drainer crashed: it has that many steps.
-func (c *central) crashOnce(t *testing.T, at int, keepLazy bool) bool {
+func (c *central) crashOnce(t *testing.T, mode Mode, at int, keepLazy bool) bool {
 	stream := c.name("crash")
 	c.create(stream, 1)
 	// Two local partitions share the upstream one: each counts for itself.
@@ -144,12 +155,14 @@ func (c *central) crashOnce(t *testing.T, at int, keepLazy bool) bool {
 	state := newState()
 	state.step = crash.step
 	cfg := setup{state: state}
-	cfg.sink.Client.Dial = crash.dial
+	cfg.sink.Mode, cfg.sink.Client.Dial = mode, crash.dial
 	g := c.gateway(cfg, a, b)
 	g.drainedOr(crash.dead, a, b)
 	g.stop()
 
-	after := c.gateway(setup{state: state.survive(keepLazy)}, a, b)
+	next := setup{state: state.survive(keepLazy)}
+	next.sink.Mode = mode
+	after := c.gateway(next, a, b)
 	after.drained(a, b)
 	after.stop()
 	c.expectEach(stream, 0, fmt.Sprintf("crashed at step %d, %s", at, crash.where), a, b)
@@ -164,12 +177,22 @@ func (c *central) crashOnce(t *testing.T, at int, keepLazy bool) bool {
 // TestFight lets two drainers drain the same logs with the same state, each
 // stalled and cut off at random: the zombie of the other.
 func TestFight(t *testing.T) {
-	c := newCentral(t)
+	for _, mode := range modes {
+		t.Run(mode.String(), func(t *testing.T) {
+			t.Parallel()
+			newCentral(t).as(mode).fight(t, mode)
+		})
+	}
+}
+
+func (c *central) fight(t *testing.T, mode Mode) {
 	stream := c.name("fight")
 	c.create(stream, 1)
 	log := newLog(stream, 0).fill(t, 1, 10)
 	state := newState()
-	first := c.gateway(setup{state: state}, log)
+	one := setup{state: state}
+	one.sink.Mode = mode
+	first := c.gateway(one, log)
 	first.drained(log) // the producer id is agreed
 	first.stop()
 
@@ -179,7 +202,7 @@ func TestFight(t *testing.T) {
 	for i := range 2 {
 		var s setup
 		n := &stallNet{rng: rand.New(rand.NewPCG(1, uint64(i)))}
-		s.state, s.sink.Client.Dial = state, n.dial
+		s.state, s.sink.Mode, s.sink.Client.Dial = state, mode, n.dial
 		gateways = append(gateways, c.gateway(s, log))
 		group.Go(func() {
 			for {

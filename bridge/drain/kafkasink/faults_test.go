@@ -24,14 +24,22 @@ import (
 // TestCutAtEveryStep cuts all connections at each step of a drainer that
 // lives on: requests that never left, answers that never came.
 func TestCutAtEveryStep(t *testing.T) {
-	c := newCentral(t)
+	for _, mode := range modes {
+		t.Run(mode.String(), func(t *testing.T) {
+			t.Parallel()
+			newCentral(t).as(mode).cutEverywhere(t, mode)
+		})
+	}
+}
+
+func (c *central) cutEverywhere(t *testing.T, mode Mode) {
 	const together = 8
 	steps := 0
 	for alive := true; alive; steps += together {
 		var group sync.WaitGroup
 		cut := make([]bool, together)
 		for i := range together {
-			group.Go(func() { cut[i] = c.cutOnce(t, steps+i+1) })
+			group.Go(func() { cut[i] = c.cutOnce(t, mode, steps+i+1) })
 		}
 		group.Wait()
 		if t.Failed() {
@@ -39,19 +47,19 @@ func TestCutAtEveryStep(t *testing.T) {
 		}
 		alive = cut[together-1]
 	}
-	if steps < 40 {
+	if steps < 24 {
 		t.Errorf("only %d steps: the drainer was not seen at work", steps)
 	}
 }
 
-func (c *central) cutOnce(t *testing.T, at int) bool {
+func (c *central) cutOnce(t *testing.T, mode Mode, at int) bool {
 	stream := c.name("cut")
 	c.create(stream, 1)
 	log := newLog(stream, 0).fill(t, 8, 10)
 	crash := newCrasher(at)
 	crash.once = true
 	var cfg setup
-	cfg.sink.Client.Dial = crash.dial
+	cfg.sink.Mode, cfg.sink.Client.Dial = mode, crash.dial
 	g := c.gateway(cfg, log)
 	g.drained(log)
 	g.stop()

@@ -31,6 +31,9 @@ type central struct {
 	t     testing.TB
 	seeds []string
 	fake  *kfake.Cluster // nil: a real one
+
+	committed bool // readers see committed records only
+	once      bool // they drop what they have seen already, which must not be needed otherwise
 }
 
 func newCentral(t testing.TB, opts ...kfake.Opt) *central {
@@ -79,32 +82,52 @@ func (c *central) remove(topic string) {
 	}
 }
 
-// read returns the values of an upstream partition, as a consumer that reads
-// uncommitted records sees them.
+// as returns c with readers as a mode asks for.
+func (c *central) as(m Mode) *central {
+	n := *c
+	n.committed, n.once = m == ModeTransaction, m == ModeAtLeastOnce
+	return &n
+}
+
+// read returns the values of an upstream partition, as a consumer sees them: one
+// that reads uncommitted records, unless c says otherwise.
 func (c *central) read(topic string, partition int32) []string {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	client, err := kgo.NewClient(kgo.SeedBrokers(c.seeds...), kgo.FetchMaxWait(10*time.Millisecond),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().AtStart()}}))
+	opts := []kgo.Opt{kgo.SeedBrokers(c.seeds...), kgo.FetchMaxWait(10 * time.Millisecond), kgo.KeepControlRecords(),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().AtStart()}})}
+	if c.committed {
+		opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	}
+	client, err := kgo.NewClient(opts...)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	defer client.Close()
-	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, topic)
+	list := kadm.NewClient(client).ListEndOffsets
+	if c.committed {
+		list = kadm.NewClient(client).ListCommittedOffsets
+	}
+	ends, err := list(ctx, topic)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	end, _ := ends.Lookup(topic, partition)
 	var values []string
+	seen := map[string]bool{}
 	for next := int64(0); next < end.Offset; {
 		fetches := client.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
 			c.t.Fatalf("reading %s/%d upstream at %d of %d: %v", topic, partition, next, end.Offset, err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
-			values = append(values, string(r.Value))
 			next = r.Offset + 1
+			if r.Attrs.IsControl() || c.once && seen[string(r.Value)] {
+				return
+			}
+			seen[string(r.Value)] = true
+			values = append(values, string(r.Value))
 		})
 	}
 	return values

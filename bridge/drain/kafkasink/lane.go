@@ -12,12 +12,14 @@ import (
 	"cistern/segstore/batch"
 )
 
-// lane is one partition's way through a sender.
+// lane is one partition's way through a sender: in sequence mode, under a
+// producer id, and at least once, without one.
 type lane struct {
 	sink   *Sink
 	sender *sender
+	mode   Mode
 	to     drain.Target
-	id     int64
+	id     int64 // -1: at least once
 	epoch  int16
 	config kafka.TopicConfig
 }
@@ -25,6 +27,7 @@ type lane struct {
 // parcel is a batch on its way, or waiting for it.
 type parcel struct {
 	lane  *lane
+	txn   *string // the transactional id that the batch belongs to
 	batch kafka.Batch
 	count int32
 	done  func(upstream int64, err error)
@@ -41,6 +44,9 @@ func (l *lane) Send(b []byte, h *batch.Header, sequence int32, done func(int64, 
 		BaseOffset:  0,
 		LeaderEpoch: -1,
 		Producer:    batch.Producer{ID: l.id, Epoch: l.epoch, Sequence: sequence},
+	}
+	if l.id < 0 {
+		rewrite.Producer = batch.Producer{ID: -1, Epoch: -1, Sequence: -1}
 	}
 	var space [batch.HeaderLen]byte
 	header, err := rewrite.AppendHeader(space[:0], b)
@@ -60,8 +66,8 @@ func (l *lane) Send(b []byte, h *batch.Header, sequence int32, done func(int64, 
 	})
 }
 
-// Traits: what drain does by default.
-func (l *lane) Traits() drain.Traits { return drain.Traits{} }
+// Traits: at least once, a reader has to be able to tell what came twice.
+func (l *lane) Traits() drain.Traits { return drain.Traits{Identified: l.mode == ModeAtLeastOnce} }
 
 // Close takes back what has not left yet.
 func (l *lane) Close() { l.sender.cancel(l) }
@@ -95,7 +101,7 @@ func (p *parcel) settle(r kafka.Produced) {
 	case r.Err == nil, errors.Is(r.Err, kerr.DuplicateSequenceNumber):
 		p.done(-1, nil) // it is there: where is not told
 	default:
-		err := classify(r.Err)
+		err := classify(advise(r.Err, p.lane.mode))
 		if drain.VerdictOf(err) == drain.Retry {
 			p.lane.sink.topics.distrust(p.lane.to.Topic)
 		}

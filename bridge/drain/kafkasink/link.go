@@ -21,6 +21,8 @@ type link struct {
 	said    string         // state that was logged last: up or down
 	cluster *kafka.Cluster // last metadata
 	asked   int            // metadata answers so far
+	chosen  Mode           // ModeAuto: not yet
+	choice  string         // the cluster that it was chosen for
 	changed chan struct{}  // closed and replaced on every change
 	wake    chan struct{}  // a request to ask now
 }
@@ -38,6 +40,27 @@ func (l *link) status() drain.Uplink {
 	s := l.state
 	s.Brokers = append([]string(nil), s.Brokers...)
 	return s
+}
+
+// agreed reports whether the mode was chosen, for that cluster.
+func (l *link) agreed(cluster string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.chosen != ModeAuto && l.choice == cluster
+}
+
+func (l *link) agree(mode Mode, why, cluster string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.chosen, l.choice = mode, cluster
+	l.state.Mode, l.state.ModeWhy = mode.String(), why
+}
+
+// mode returns what was chosen. There is a choice before the link is ever up.
+func (l *link) mode() Mode {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.chosen
 }
 
 // notify wakes everybody who waits for a change. l.mu is held.

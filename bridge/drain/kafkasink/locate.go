@@ -7,22 +7,25 @@ import (
 
 	"cistern/bridge/drain"
 	"cistern/bridge/kafka"
+	"cistern/gossip/metadata"
 	"cistern/segstore/batch"
 )
 
 // place is one upstream partition, at its leader.
 type place struct {
 	s      *Sink
+	from   metadata.PartitionID
 	leader int32
 	to     drain.Target
 }
 
-// position makes the cursor say where we are at the target, taking a new
-// producer id where what the target knew of us is gone or was never there.
+// position makes the cursor say where we are at the target in sequence mode,
+// taking a new producer id where what the target knew of us is gone or was never
+// there.
 func (l place) position(ctx context.Context, c *drain.Cursor, how drain.Opening) error {
 	switch {
 	case c.Producer < 0:
-		return l.incarnate(ctx, c, "first drain of this partition")
+		return l.incarnate(ctx, c, "none yet")
 	case !sameTopic(c.Target, l.to):
 		return l.incarnate(ctx, c, fmt.Sprintf("new target, it was %s of cluster %q", c.Target, c.Target.Cluster))
 	case !how.First && !how.Relocate:
@@ -43,6 +46,15 @@ func (l place) position(ctx context.Context, c *drain.Cursor, how drain.Opening)
 		return l.incarnate(ctx, c, "upstream no longer knows the producer id")
 	}
 	return nil
+}
+
+// look finds a position that sequence mode has left, as well as can be.
+func (l place) look(ctx context.Context, c *drain.Cursor) error {
+	listed, err := l.described(ctx, c)
+	if err != nil || listed || !c.InDoubt {
+		return err
+	}
+	return l.scan(ctx, c)
 }
 
 // blind decides whether to go on without a search that is not allowed: as long
@@ -92,10 +104,19 @@ func (l place) described(ctx context.Context, c *drain.Cursor) (bool, error) {
 		if st.ID != c.Producer || st.Epoch != int32(c.Epoch) || st.LastSequence < 0 {
 			continue
 		}
-		c.Position = c.OffsetOf(st.LastSequence) + 1
+		was := c.Position
+		if c.Position = c.OffsetOf(st.LastSequence) + 1; c.Position < was {
+			l.sayLost(c.Position, was)
+		}
 		return true, nil
 	}
 	return false, nil
+}
+
+// sayLost says that upstream has less of ours than it had confirmed.
+func (l place) sayLost(from, to int64) {
+	l.s.cfg.Logger.Error("upstream lost records that it had confirmed; sending again what is still here",
+		"target", l.to.String(), "from", from, "to", to)
 }
 
 func classifyVerdict(err error) drain.Verdict { return drain.VerdictOf(classify(err)) }
@@ -140,8 +161,7 @@ func (l place) scanBack(ctx context.Context, c *drain.Cursor, start, end int64) 
 		}
 		if found >= 0 {
 			c.Position, c.Upstream = found, end
-			l.s.cfg.Logger.Error("upstream lost records that it had confirmed; sending again what is still here",
-				"target", l.to.String(), "from", found, "to", was)
+			l.sayLost(found, was)
 			return nil
 		}
 		to = from

@@ -22,28 +22,55 @@ func (s *Sink) Open(ctx context.Context, p metadata.PartitionID, c *drain.Cursor
 		s.topics.distrust(name)
 		return nil, fmt.Errorf("%s has no leader upstream at the moment: %w", to, orNone(at.Err))
 	}
-	place := place{s: s, leader: at.Leader, to: to}
-	if err := place.position(ctx, c, how); err != nil {
-		return nil, s.misled(name, err)
+	mode := s.link.mode()
+	place := place{s: s, from: p, leader: at.Leader, to: to}
+	home, err := place.settle(ctx, c, how, mode)
+	if err != nil {
+		return nil, s.misled(name, mode, err)
 	}
 	sender, err := s.sender(ctx, route{at.Leader, how.Flow})
 	if err != nil {
-		return nil, s.misled(name, err)
+		return nil, s.misled(name, mode, err)
 	}
-	return &lane{
+	way := lane{
 		sink:   s,
 		sender: sender,
+		mode:   mode,
 		to:     to,
 		id:     c.Producer,
 		epoch:  c.Epoch,
 		config: s.configOf(ctx, name),
-	}, nil
+	}
+	if mode != ModeTransaction {
+		return &way, nil
+	}
+	l := &txnLane{lane: way, txn: home.txn, position: home.position, bytesMax: TxnBytesMin, wake: make(chan struct{}, 1)}
+	return l, s.serveTxn(l)
+}
+
+// settle makes the cursor fit for a mode: its identity, its position.
+func (l place) settle(ctx context.Context, c *drain.Cursor, how drain.Opening, mode Mode) (h home, err error) {
+	if err := l.inherit(ctx, c, mode); err != nil {
+		return h, err
+	}
+	switch mode {
+	case ModeTransaction:
+		return l.transact(ctx, c)
+	case ModeAtLeastOnce:
+		l.unidentified(c)
+		return h, nil
+	}
+	return h, l.position(ctx, c, how)
 }
 
 // misled gives an error its verdict, and has leaders looked up again: whoever
 // we asked was not the one to ask, or did not answer.
-func (s *Sink) misled(topic string, err error) error {
+func (s *Sink) misled(topic string, mode Mode, err error) error {
 	s.topics.distrust(topic)
+	err = advise(err, mode)
+	if mode == ModeTransaction {
+		return classifyTxn(err)
+	}
 	return classify(err)
 }
 
@@ -60,7 +87,7 @@ func orNone(err error) error {
 func target(p metadata.PartitionID, c *drain.Cursor, cluster *kafka.Cluster, topic kafka.Topic) drain.Target {
 	count := int32(len(topic.Partitions))
 	to := drain.Target{Cluster: cluster.ID, Topic: topic.Name, TopicID: topic.ID, Partition: p.Partition % count}
-	if c.Producer >= 0 && c.Target.Cluster == to.Cluster && c.Target.Topic == to.Topic && c.Target.Partition < count {
+	if c.Target.Cluster == to.Cluster && c.Target.Topic == to.Topic && c.Target.Partition < count {
 		to.Partition = c.Target.Partition
 	}
 	return to

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"cistern/bridge/drain"
+	"cistern/bridge/kafka"
 )
 
 // Run keeps the uplink alive until ctx ends: it alone asks for metadata, at
@@ -18,6 +19,9 @@ func (s *Sink) Run(ctx context.Context) error {
 	s.link.become(drain.UplinkConnecting, nil)
 	for {
 		cluster, err := s.client.Metadata(ctx, s.topics.names()...)
+		if err == nil {
+			err = s.agree(ctx, cluster)
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -36,6 +40,20 @@ func (s *Sink) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// agree chooses the mode, once for each cluster.
+func (s *Sink) agree(ctx context.Context, cluster *kafka.Cluster) error {
+	if s.link.agreed(cluster.ID) {
+		return nil
+	}
+	mode, why, err := s.choose(ctx)
+	if err != nil {
+		return err
+	}
+	s.cfg.Logger.Info("mode of the uplink", "mode", mode.String(), "why", why, "cluster", cluster.ID)
+	s.link.agree(mode, why, cluster.ID)
+	return nil
 }
 
 // rest waits until it is time to ask again. While the uplink is up that is

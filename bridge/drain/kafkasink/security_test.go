@@ -48,7 +48,7 @@ func TestSecurity(t *testing.T) {
 		"no client certificate": {opts: []kfake.Opt{kfake.SeedTopics(1, "secret"), kfake.TLS(server)}, tls: &kafka.TLS{CAFile: files.CAFile}, fail: "certificate required"},
 		"expired by our clock": {opts: []kfake.Opt{kfake.SeedTopics(1, "secret"), kfake.TLS(server)},
 			tls: &kafka.TLS{CAFile: files.CAFile, CertFile: files.CertFile, KeyFile: files.KeyFile, Now: func() time.Time { return time.Now().AddDate(3, 0, 0) }}, fail: "expired"},
-		"too old": {opts: []kfake.Opt{kfake.SeedTopics(1, "secret"), kfake.MaxVersions(kversion.V1_0_0())}, fail: "too old"},
+		"too old": {opts: []kfake.Opt{kfake.SeedTopics(1, "secret"), kfake.MaxVersions(kversion.V0_10_2())}, fail: "does not speak what is needed"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -142,8 +142,8 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // take takes parcels from the queue for one request. A broker accepts one
-// batch per partition in it; what must wait keeps its order, and so does
-// everything behind it in the same partition.
+// batch per partition in it, and of one transactional id only; what must wait
+// keeps its order, and so does everything behind it in the same partition.
 func (s *sender) take() (parcels []*parcel, size int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,7 +155,7 @@ func (s *sender) take() (parcels []*parcel, size int) {
 	kept := s.queue[:0]
 	for _, p := range s.queue {
 		at := spot{p.batch.Topic, p.batch.Partition}
-		fits := len(parcels) == 0 || size+len(p.batch.Bytes) <= s.sink.cfg.RequestBytes
+		fits := len(parcels) == 0 || p.txn == parcels[0].txn && size+len(p.batch.Bytes) <= s.sink.cfg.RequestBytes
 		if passed[at] || !fits {
 			kept = append(kept, p)
 		} else {
@@ -175,7 +175,7 @@ func (s *sender) request(parcels []*parcel) error {
 	for i, p := range parcels {
 		batches[i] = p.batch
 	}
-	err := s.conn.Produce(batches, func(results []kafka.Produced, err error) {
+	err := s.conn.Produce(parcels[0].txn, batches, func(results []kafka.Produced, err error) {
 		<-s.slots
 		if err != nil {
 			s.fail(parcels, err)

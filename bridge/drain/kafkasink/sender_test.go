@@ -24,11 +24,21 @@ func TestTake(t *testing.T) {
 	add("b", 0, 5)  // would fit, but must not overtake
 	add("a", 1, 30)
 	add("c", 0, 500) // larger than a request
+	mine, other := "cistern/1", "cistern/2"
+	add("d", 0, 10)
+	add("e", 0, 10)
+	add("e", 1, 10)
+	add("d", 1, 10)
+	for i, txn := range []*string{&mine, &other, &other, &mine} { // each request is of one
+		s.queue[len(s.queue)-4+i].txn = txn
+	}
 	for _, want := range [][]string{
 		{"a/0:60", "a/1:30"},
 		{"a/0:10", "b/0:50"},
 		{"b/0:5"},
 		{"c/0:500"},
+		{"d/0:10", "d/1:10"},
+		{"e/0:10", "e/1:10"},
 		nil,
 	} {
 		parcels, size := s.take()
@@ -78,7 +88,7 @@ func TestSettle(t *testing.T) {
 		{"refused", kafka.Produced{BaseOffset: -1, Err: kerr.MessageTooLarge}, -1, false},
 	} {
 		called := 0
-		p := &parcel{count: 10, done: func(upstream int64, err error) {
+		p := &parcel{lane: &lane{}, count: 10, done: func(upstream int64, err error) {
 			if called++; upstream != c.upstream || (err == nil) != c.ok {
 				t.Errorf("%s: settled as %d, %v", c.name, upstream, err)
 			}

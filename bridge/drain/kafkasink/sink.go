@@ -46,7 +46,8 @@ type Config struct {
 	Partitions   func(stream string) int32
 	Replicas     int16
 
-	RequestBytes int // 0: RequestBytesDefault
+	Mode         Mode // what keeps records from arriving twice
+	RequestBytes int  // 0: RequestBytesDefault
 
 	Logger *slog.Logger     // nil: slog.Default
 	Now    func() time.Time // nil: time.Now

@@ -185,4 +185,9 @@ var verdicts = map[int16]drain.Verdict{
 	kerr.UnsupportedForMessageFormat.Code: drain.Denied,
 	kerr.UnsupportedVersion.Code:          drain.Denied,
 	kerr.InvalidRequiredAcks.Code:         drain.Denied,
+	kerr.InvalidRequest.Code:              drain.Denied,
+
+	kerr.TransactionalIDAuthorizationFailed.Code: drain.Denied,
+	kerr.GroupAuthorizationFailed.Code:           drain.Denied,
+	kerr.InvalidTransactionTimeout.Code:          drain.Denied,
 }

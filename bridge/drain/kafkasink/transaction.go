@@ -1,0 +1,215 @@
+package kafkasink
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"cistern/bridge/drain"
+	"cistern/bridge/kafka"
+	"cistern/segstore/batch"
+)
+
+// transaction is some batches and the position behind them, which become
+// visible together.
+//
+//	coordinator   AddPartitionsToTxn ─┬─ AddOffsetsToTxn ─┐             EndTxn
+//	leader                            └─ Produce, up to 5 ┴┐           ┌┘
+//	group                               in flight          TxnOffsetCommit
+type transaction struct {
+	lane    *txnLane
+	cargo   []*cargo // in the order of Send
+	bytes   int
+	out     int // of cargo, not answered yet
+	answers chan *cargo
+	failed  bool      // one was refused: take no more
+	began   time.Time // of taking batches in
+	open    bool      // the coordinator may have it
+}
+
+func (t *transaction) run(ctx context.Context) error {
+	l := t.lane
+	client := l.lane.sink.client
+	t.open = true
+	err := patiently(ctx, func() error { return client.AddPartition(ctx, l.txn, l.lane.to.Topic, l.lane.to.Partition) })
+	if err != nil {
+		return err
+	}
+	added := make(chan error, 1)
+	go func() {
+		added <- patiently(ctx, func() error { return client.AddGroup(ctx, l.txn, l.position.Group) })
+	}()
+	t.began = time.Now()
+	t.produce(ctx)
+	l.adapt(t.bytes, time.Since(t.began))
+	if err := <-added; err != nil {
+		return err
+	}
+	good, err := t.judge()
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return kafka.ErrClosed
+	}
+	return t.finish(ctx, good)
+}
+
+// produce sends what is queued, and what is queued meanwhile, and returns when
+// all of it was answered.
+func (t *transaction) produce(ctx context.Context) {
+	closed := ctx.Done()
+	for {
+		if closed != nil {
+			t.feed()
+		}
+		if t.out == 0 {
+			return
+		}
+		select {
+		case c := <-t.answers:
+			t.out--
+			t.failed = t.failed || c.err != nil
+		case <-t.lane.wake:
+		case <-closed:
+			closed = nil
+			t.lane.lane.Close() // what has not left is answered at once
+		}
+	}
+}
+
+// feed sends as many batches as may be in flight.
+func (t *transaction) feed() {
+	for !t.failed && t.out < RequestsInFlightMax && len(t.cargo) < TxnBatchesMax && time.Since(t.began) < TxnFeedTime {
+		c := t.lane.take(func(c *cargo) bool { return len(t.cargo) == 0 || t.bytes+len(c.bytes) <= t.lane.bytesMax })
+		if c == nil {
+			return
+		}
+		t.cargo = append(t.cargo, c)
+		t.bytes += len(c.bytes)
+		t.out++
+		t.send(c)
+	}
+}
+
+// send gives a batch its identity in this epoch, in place, and has it sent.
+func (t *transaction) send(c *cargo) {
+	l := t.lane
+	c.sequence = l.sequence
+	l.sequence = nextSequence(l.sequence, c.count)
+	rewrite := batch.Rewrite{
+		LeaderEpoch:   -1,
+		Producer:      batch.Producer{ID: l.txn.Producer, Epoch: l.txn.Epoch, Sequence: c.sequence},
+		Transactional: true,
+	}
+	var space [batch.HeaderLen]byte
+	header, err := rewrite.AppendHeader(space[:0], c.bytes)
+	if err != nil {
+		c.err = &drain.Error{Verdict: drain.Corrupt, Reason: "REWRITE", Err: fmt.Errorf("batch of offsets %d to %d: %w", c.first, c.next-1, err)}
+		t.answers <- c
+		return
+	}
+	copy(c.bytes, header)
+	l.lane.sender.send(&parcel{
+		lane:  &l.lane,
+		txn:   &l.txn.ID,
+		batch: kafka.Batch{Topic: l.lane.to.Topic, Partition: l.lane.to.Partition, Bytes: c.bytes},
+		count: c.count,
+		done: func(upstream int64, err error) {
+			c.upstream, c.err = upstream, err
+			t.answers <- c
+		},
+	})
+}
+
+// nextSequence is the number of the record behind count records from sequence
+// on: after 2^31-1 comes 0.
+func nextSequence(sequence, count int32) int32 {
+	return int32((int64(sequence) + int64(count)) & (1<<31 - 1))
+}
+
+// judge returns how many batches are to be committed. A batch that the broker
+// refused for good was not appended, and so neither was what came behind it: what
+// stands before it is committed. After any other failure, only the next owner of
+// the transactional id knows what became of this transaction.
+func (t *transaction) judge() (good int, err error) {
+	for good < len(t.cargo) && t.cargo[good].err == nil {
+		good++
+	}
+	if good == len(t.cargo) {
+		return good, nil
+	}
+	culprit := t.cargo[good]
+	for _, c := range t.cargo[good+1:] {
+		if c.err == nil {
+			return 0, fmt.Errorf("the batch at offset %d was refused, and the one at %d taken: %v", culprit.first, c.first, culprit.err)
+		}
+	}
+	switch drain.VerdictOf(culprit.err) {
+	case drain.Refused, drain.Corrupt:
+		t.lane.sequence = culprit.sequence
+		return good, nil
+	}
+	return 0, culprit.err
+}
+
+// finish commits the first good batches, or aborts when there are none, and
+// tells everybody.
+func (t *transaction) finish(ctx context.Context, good int) error {
+	l := t.lane
+	client := l.lane.sink.client
+	if good > 0 {
+		at := l.position
+		at.Offset = t.cargo[good-1].next
+		if err := patiently(ctx, func() error { return client.CommitInTxn(ctx, l.txn, at) }); err != nil {
+			return err
+		}
+	}
+	if err := patiently(ctx, func() error { return client.EndTxn(ctx, l.txn, good > 0) }); err != nil {
+		return err
+	}
+	l.lane.sink.link.answered()
+	t.open = false
+	t.tell(good, nil)
+	return nil
+}
+
+// tell gives the first n batches the result err, and those behind them what the
+// broker said of each.
+func (t *transaction) tell(n int, err error) {
+	for i, c := range t.cargo {
+		switch {
+		case i >= n:
+			c.done(-1, c.err)
+		case err != nil:
+			c.done(-1, err)
+		default:
+			c.done(c.upstream, nil)
+		}
+	}
+	t.cargo = nil
+}
+
+// abandon aborts a transaction whose lane was closed, so that readers of
+// committed records need not wait for it. It is a courtesy: the next owner of the
+// transactional id does the same.
+func (t *transaction) abandon(ctx context.Context) {
+	if !t.open || ctx.Err() == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), txnAbortTime)
+	defer cancel()
+	if err := t.lane.lane.sink.client.EndTxn(ctx, t.lane.txn, false); err != nil {
+		t.lane.lane.sink.cfg.Logger.Debug("an open transaction is left to the broker", "id", t.lane.txn.ID, "error", err)
+	}
+}
+
+// adapt sets the size of the next transaction by what this one took: it is to
+// be over in a third of the time that the broker gives it.
+func (l *txnLane) adapt(bytes int, took time.Duration) {
+	if bytes == 0 {
+		return
+	}
+	perSecond := float64(bytes) / max(took, time.Millisecond).Seconds()
+	l.bytesMax = int(min(max(perSecond*(TxnTimeout/3).Seconds(), TxnBytesMin), TxnBytesMax))
+}
