@@ -24,6 +24,10 @@ func (b *Broker) render() []byte {
 		"transaction.state.log.replication.factor": "1",
 		"transaction.state.log.min.isr":            "1",
 
+		// One that was killed is let back in when its old session has ended.
+		"broker.session.timeout.ms":    "2000",
+		"broker.heartbeat.interval.ms": "400",
+
 		// As the stand-in has it; a production cluster should too.
 		"auto.create.topics.enable": "false",
 
