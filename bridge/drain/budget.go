@@ -1,14 +1,21 @@
 package drain
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // budget bounds the bytes of all read buffers. Tickets are granted in the
-// order of asking, so nobody starves and partitions take turns.
+// order of asking, so nobody starves and partitions take turns; those of
+// backfill only while the reserve is left, so that what is new never waits for
+// memory that a backlog holds.
 type budget struct {
-	mu      sync.Mutex
-	max     int
-	used    int
-	waiting []*ticket
+	mu       sync.Mutex
+	max      int
+	reserve  int // of max
+	used     int
+	waiting  []*ticket // for the live flows
+	backfill []*ticket
 }
 
 // ticket is a claim on a budget. granted is closed when size bytes are its
@@ -16,27 +23,62 @@ type budget struct {
 type ticket struct {
 	budget  *budget
 	granted chan struct{}
+	flow    Flow
 	size    int // guarded by budget.mu
 	done    bool
 }
 
-// ask returns a ticket for n bytes, which must not be more than the budget.
-func (b *budget) ask(n int) *ticket {
-	t := &ticket{budget: b, granted: make(chan struct{}), size: n}
+// ask returns a ticket for n bytes, which must not be more than the budget
+// without its reserve.
+func (b *budget) ask(flow Flow, n int) *ticket {
+	t := &ticket{budget: b, flow: flow, granted: make(chan struct{}), size: n}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.waiting = append(b.waiting, t)
+	queue := b.queue(flow)
+	*queue = append(*queue, t)
 	b.grant()
 	return t
 }
 
+// take returns a granted ticket for n bytes that are in use already. It may
+// exceed the budget: then nobody is granted more until enough came back.
+func (b *budget) take(n int) *ticket {
+	t := &ticket{budget: b, granted: make(chan struct{}), size: n}
+	close(t.granted)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.used += n
+	return t
+}
+
+// exceeded reports whether more is in use than should be.
+func (b *budget) exceeded() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.used > b.max
+}
+
+func (b *budget) queue(flow Flow) *[]*ticket {
+	if flow == Backfill {
+		return &b.backfill
+	}
+	return &b.waiting
+}
+
 // grant serves those who wait. b.mu is held.
 func (b *budget) grant() {
-	for len(b.waiting) > 0 && b.used+b.waiting[0].size <= b.max {
-		b.used += b.waiting[0].size
-		close(b.waiting[0].granted)
-		b.waiting[0] = nil
-		b.waiting = b.waiting[1:]
+	b.grantUpTo(&b.waiting, b.max)
+	if len(b.waiting) == 0 {
+		b.grantUpTo(&b.backfill, b.max-b.reserve)
+	}
+}
+
+func (b *budget) grantUpTo(queue *[]*ticket, most int) {
+	for w := *queue; len(w) > 0 && b.used+w[0].size <= most; w = *queue {
+		b.used += w[0].size
+		close(w[0].granted)
+		w[0] = nil
+		*queue = w[1:]
 	}
 }
 
@@ -72,12 +114,8 @@ func (t *ticket) release() {
 	if t.isGranted() {
 		b.used -= t.size
 	} else {
-		for i, w := range b.waiting {
-			if w == t {
-				b.waiting = append(b.waiting[:i], b.waiting[i+1:]...)
-				break
-			}
-		}
+		queue := b.queue(t.flow)
+		*queue = slices.DeleteFunc(*queue, func(w *ticket) bool { return w == t })
 	}
 	b.grant()
 }

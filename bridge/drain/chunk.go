@@ -2,6 +2,7 @@ package drain
 
 import (
 	"sync"
+	"time"
 
 	"cistern/gossip/metadata"
 )
@@ -12,7 +13,8 @@ const (
 	BufferBytesDefault = 8 << 20
 	// BufferBytesMin fits the largest batch, so that every log can be read.
 	BufferBytesMin = metadata.BatchBytesMax
-	// ChunkBytes is what one read of a log asks for.
+	// ChunkBytes is what one read of a log asks for, unless batches are merged
+	// into larger ones.
 	ChunkBytes = 128 << 10
 )
 
@@ -25,6 +27,9 @@ type chunk struct {
 	out    int    // batches that were sent and not answered
 	ticket *ticket
 	pool   *bufferPool
+
+	seen time.Time // when it was read
+	next int64     // the offset behind it
 }
 
 // newChunk takes buf over, and with it a granted ticket, of which only what
@@ -32,7 +37,7 @@ type chunk struct {
 func newChunk(buf []byte, t *ticket, pool *bufferPool) *chunk {
 	buf = pool.fit(buf)
 	t.keep(cap(buf))
-	return &chunk{buf: buf, rest: buf, ticket: t, pool: pool}
+	return &chunk{buf: buf, rest: buf, ticket: t, pool: pool, seen: time.Now()}
 }
 
 // settle gives the memory back when nothing of it is needed any more.
@@ -51,18 +56,21 @@ func (c *chunk) abandon() {
 	c.ticket.release()
 }
 
-// bufferPool keeps buffers of ChunkBytes.
-type bufferPool struct{ pool sync.Pool }
+// bufferPool keeps buffers of one size.
+type bufferPool struct {
+	size int
+	pool sync.Pool
+}
 
 func (p *bufferPool) get() []byte {
 	if b, ok := p.pool.Get().(*[]byte); ok {
 		return (*b)[:0]
 	}
-	return make([]byte, 0, ChunkBytes)
+	return make([]byte, 0, p.size)
 }
 
 func (p *bufferPool) put(b []byte) {
-	if cap(b) == ChunkBytes {
+	if cap(b) == p.size {
 		p.pool.Put(&b)
 	}
 }
@@ -70,7 +78,7 @@ func (p *bufferPool) put(b []byte) {
 // fit moves a small content to memory of its size: many partitions that each
 // have a little must not hold a full buffer each.
 func (p *bufferPool) fit(b []byte) []byte {
-	if cap(b) != ChunkBytes || len(b) > ChunkBytes/4 {
+	if cap(b) != p.size || len(b) > p.size/4 {
 		return b
 	}
 	small := append(make([]byte, 0, len(b)), b...)

@@ -3,22 +3,12 @@ package drain
 import (
 	"fmt"
 	"time"
-
-	"github.com/vmihailenco/msgpack/v5"
-
-	"cistern/gossip/metadata"
 )
 
-// cursorVersion is the version of a stored cursor. A reader refuses what is
-// newer: going on with half an understanding could double records.
-const cursorVersion = 1
-
-// Cursor is what is remembered of one partition's drain. Its fields become
-// durable in this order: identity (Target, Producer, Base) and InDoubt before
-// the first batch is sent, Position afterwards and lazily.
+// Cursor is what is remembered of one flow of a partition's drain. Its fields
+// become durable in this order: identity (Target, Producer, Base, LogEpoch) and
+// InDoubt before the first batch is sent, Position afterwards and lazily.
 type Cursor struct {
-	Version uint8 `msgpack:"v"`
-
 	// Position is the first offset that is not known to be upstream. While
 	// InDoubt is set, records from Position on may be there too.
 	Position int64 `msgpack:"pos"`
@@ -44,9 +34,9 @@ type Cursor struct {
 	Branch int32 `msgpack:"br,omitempty"`
 	// LogEpoch is the highest leader epoch of what was sent, -1: nothing was.
 	LogEpoch int32 `msgpack:"le"`
-
-	Gaps        Tally `msgpack:"gaps"` // never sent: no longer there
-	Quarantined Tally `msgpack:"quar"` // never taken: set aside
+	// Skip is the offset below which an operator gave up what is not upstream;
+	// 0: none. It takes effect when Position is known for sure.
+	Skip int64 `msgpack:"skip,omitempty"`
 }
 
 // Target is where a partition goes upstream.
@@ -60,20 +50,9 @@ type Target struct {
 // String returns "topic/partition".
 func (t Target) String() string { return fmt.Sprintf("%s/%d", t.Topic, t.Partition) }
 
-// Tally counts ranges of records.
-type Tally struct {
-	Ranges  int64 `msgpack:"n" json:"ranges"`
-	Records int64 `msgpack:"r" json:"records"`
-}
-
-func (t *Tally) add(records int64) {
-	t.Ranges++
-	t.Records += records
-}
-
 // NewCursor returns the cursor of a partition that was never drained.
 func NewCursor(start int64) Cursor {
-	return Cursor{Version: cursorVersion, Position: start, Base: start, Producer: -1, LogEpoch: -1}
+	return Cursor{Position: start, Base: start, Producer: -1, LogEpoch: -1}
 }
 
 // Incarnate begins anew at a target: sequence numbers count from Position.
@@ -114,34 +93,29 @@ type identity struct {
 	epoch       int16
 	base        int64
 	incarnation int
+	branch      int32
+	logEpoch    int32
 }
 
 func (c *Cursor) identity() identity {
-	return identity{c.Target, c.Producer, c.Epoch, c.Base, c.Incarnation}
+	return identity{c.Target, c.Producer, c.Epoch, c.Base, c.Incarnation, c.Branch, c.LogEpoch}
 }
 
-func stateKey(p metadata.PartitionID) string {
-	return fmt.Sprintf("drain/%s/%d", p.Stream, p.Partition)
+// reached is the first offset that is neither upstream, as far as is known, nor
+// given up.
+func (c *Cursor) reached() int64 { return max(c.Position, c.Skip) }
+
+// branchOff returns the cursor of a new flow that begins at an offset: nothing
+// that upstream knows of c holds for it.
+func (c *Cursor) branchOff(at int64, branch int32) Cursor {
+	n := NewCursor(at)
+	n.Target, n.Incarnation, n.Branch, n.LogEpoch = c.Target, c.Incarnation, branch, c.LogEpoch
+	return n
 }
 
-func (c *Cursor) encode() []byte {
-	b, err := msgpack.Marshal(c)
-	if err != nil { // plain fields of a struct we own
-		panic("drain: encoding a cursor: " + err.Error())
+func (c *Cursor) check() error {
+	if c.Position < 0 || c.Base > c.Position || c.Producer < -1 || c.Skip < 0 || c.Branch < 0 || c.LogEpoch < -1 {
+		return fmt.Errorf("stored cursor makes no sense: %+v", *c)
 	}
-	return b
-}
-
-func decodeCursor(b []byte) (Cursor, error) {
-	var c Cursor
-	if err := msgpack.Unmarshal(b, &c); err != nil {
-		return c, fmt.Errorf("stored cursor can't be read: %w", err)
-	}
-	if c.Version != cursorVersion {
-		return c, fmt.Errorf("stored cursor has version %d, this program knows %d: it was written by a newer one", c.Version, cursorVersion)
-	}
-	if c.Position < 0 || c.Base > c.Position || c.Producer < -1 {
-		return c, fmt.Errorf("stored cursor makes no sense: position %d, base %d, producer %d", c.Position, c.Base, c.Producer)
-	}
-	return c, nil
+	return nil
 }

@@ -66,6 +66,8 @@ func (c *Config) check() error {
 		return errors.New("drain: sink, state and quarantine are needed")
 	case c.BufferBytes == 0:
 		c.BufferBytes = BufferBytesDefault
+	case c.Order == OrderLiveFirst && c.BufferBytes < 2*BufferBytesMin:
+		return fmt.Errorf("drain: buffer is %d bytes, two flows need to fit the largest batch each: %d", c.BufferBytes, 2*BufferBytesMin)
 	case c.BufferBytes < BufferBytesMin:
 		return fmt.Errorf("drain: buffer is %d bytes, it needs to fit the largest batch: %d", c.BufferBytes, BufferBytesMin)
 	}
@@ -82,6 +84,14 @@ func (c *Config) check() error {
 		c.OnCursor = func(metadata.PartitionID, int64) {}
 	}
 	return nil
+}
+
+// reserve is the memory that backfill leaves to what is new.
+func (c *Config) reserve() int {
+	if c.Order == OrderLiveFirst {
+		return BufferBytesMin
+	}
+	return 0
 }
 
 // Drainer drains partitions into a sink.
@@ -105,7 +115,8 @@ func New(cfg Config) (*Drainer, error) {
 	}
 	return &Drainer{
 		cfg:        cfg,
-		budget:     budget{max: cfg.BufferBytes},
+		budget:     budget{max: cfg.BufferBytes, reserve: cfg.reserve()},
+		pool:       bufferPool{size: max(ChunkBytes, min(cfg.Shaper.Reach(), metadata.BatchBytesMax))},
 		partitions: map[metadata.PartitionID]*partition{},
 		kicked:     make(chan struct{}),
 	}, nil
@@ -114,7 +125,7 @@ func New(cfg Config) (*Drainer, error) {
 // Add gives the drainer one more partition, before Run or during it. It fails
 // when the stored cursor can't be understood: draining on would double records.
 func (d *Drainer) Add(log Log, term Term) error {
-	p, err := newPartition(d, log)
+	p, err := newPartition(d, log, term)
 	if err != nil {
 		return err
 	}

@@ -90,8 +90,10 @@ type memory struct {
 
 func (m *memory) fails(err error) { m.mu.Lock(); defer m.mu.Unlock(); m.err = err }
 
-func (m *memory) Get(key string) []byte { return m.kept[key] }
+func (m *memory) Get(key string) []byte { m.mu.Lock(); defer m.mu.Unlock(); return m.kept[key] }
 func (m *memory) Put(key string, v []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.kept[key] = v
 	m.puts++
 }
@@ -106,14 +108,19 @@ func (m *memory) PutSync(key string, v []byte) error {
 	return nil
 }
 
-func (m *memory) cursor(t *testing.T) Cursor {
+func (m *memory) record(t *testing.T) record {
 	t.Helper()
-	c, err := decodeCursor(m.kept[stateKey(shelfID)])
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, err := decodeRecord(m.kept[stateKey(shelfID)])
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return r
 }
+
+// cursor is that of the live flow.
+func (m *memory) cursor(t *testing.T) Cursor { t.Helper(); return m.record(t).Live.Cursor }
 
 type noQuarantine struct{}
 

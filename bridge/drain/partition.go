@@ -2,194 +2,270 @@ package drain
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"cistern/gossip/metadata"
 )
 
-// partition drains one log. Everything below mu belongs to run's goroutine.
+// partition drains one log, in one or more flows. It owns what is stored of them
+// and what others see; each flow has its own goroutine's state.
 type partition struct {
 	d      *Drainer
 	log    Log
 	id     metadata.PartitionID
+	term   Term
 	logger *slog.Logger
 	cancel context.CancelFunc // nil: not started; the drainer's lock
 	ended  chan struct{}      // closed when run has returned
+	more   chan struct{}      // gets a value when a range was added
 
-	mu   sync.Mutex
-	view PartitionStatus // what others see
+	resent atomic.Int64 // batches sent again, since Run
 
-	cursor  Cursor
-	durable identity // the identity that PutSync last stored
-	doubted bool     // the stored cursor says InDoubt
-	how     Opening
-	backoff Backoff
-	resent  int64
-	said    string // reason that was logged last
+	admin chan struct{} // taken by who pauses or skips: one at a time
 
-	contradicted int64   // Position at which upstream disagreed last, -1: none since the last acknowledgement
-	suspect      suspect // the batch that was refused last
-	refusedRun   int     // batches quarantined since the last success
+	// saving is held while the record is written, so that what is stored never
+	// goes back. It is taken before mu.
+	saving sync.Mutex
+
+	mu      sync.Mutex
+	turn    *turn
+	hold    chan struct{} // not nil: no flow may run until it is closed
+	paused  bool
+	unclean int32
+	counts  Tallies
+	live    *flow   // the record's Live
+	older   []*flow // ranges, oldest first
+	unsure  bool    // the last PutSync failed: nobody knows what is stored
+	low     int64   // what OnCursor was told last
+	running bool
+
+	telling sync.Mutex // held around OnCursor
 }
 
-// suspect is a batch that was refused once: it is quarantined when it is
-// refused again, alone.
-type suspect struct {
-	offset int64
-	reason string
+// turn is a time in which flows run without an interruption.
+type turn struct {
+	stop  context.CancelFunc
+	ended chan struct{}
 }
 
-func newPartition(d *Drainer, log Log) (*partition, error) {
+func newPartition(d *Drainer, log Log, term Term) (*partition, error) {
 	id := log.Partition()
 	p := &partition{
-		d:            d,
-		log:          log,
-		id:           id,
-		logger:       d.cfg.Logger.With("partition", id.String()),
-		ended:        make(chan struct{}),
-		backoff:      Backoff{Min: BackoffMin, Max: BackoffMax},
-		how:          Opening{First: true},
-		contradicted: -1,
-		suspect:      suspect{offset: -1},
+		d:      d,
+		log:    log,
+		id:     id,
+		term:   term,
+		logger: d.cfg.Logger.With("partition", id.String()),
+		ended:  make(chan struct{}),
+		more:   make(chan struct{}, 1),
+		admin:  make(chan struct{}, 1),
 	}
 	if err := p.load(); err != nil {
 		return nil, fmt.Errorf("drain %s: %w", id, err)
 	}
-	p.view = PartitionStatus{Partition: id, State: StateOff, Since: d.cfg.Now(), Cursor: p.cursor.Position,
-		ProducerID: p.cursor.Producer, Incarnation: p.cursor.Incarnation,
-		Gaps: p.cursor.Gaps, Quarantined: p.cursor.Quarantined}
-	if p.cursor.Producer >= 0 {
-		p.view.Target = p.cursor.Target.String()
-	}
+	p.low = p.lowest()
 	return p, nil
 }
 
 func (p *partition) load() error {
+	r := newRecord(p.log.StartOffset(), p.term.Unclean)
 	stored := p.d.cfg.State.Get(stateKey(p.id))
-	if stored == nil {
-		p.cursor = NewCursor(p.log.StartOffset())
+	if stored != nil {
+		var err error
+		if r, err = decodeRecord(stored); err != nil {
+			return err
+		}
+	}
+	if r.Unclean < 0 {
+		r.Unclean = p.term.Unclean // written before elections were told
+	}
+	p.paused, p.unclean, p.counts = r.Paused, r.Unclean, r.Counts
+	p.live = newFlow(p, Live, r.Live, stored != nil)
+	p.live.end = math.MaxInt64
+	for _, o := range r.Older {
+		p.older = append(p.older, newFlow(p, Backfill, o, true))
+	}
+	return nil
+}
+
+// record returns what is to be stored. p.mu is held.
+func (p *partition) record() *record {
+	r := &record{Version: recordVersion, Paused: p.paused, Unclean: p.unclean, Counts: p.counts, Live: p.live.kept}
+	for _, f := range p.older {
+		r.Older = append(r.Older, f.kept)
+	}
+	return r
+}
+
+// lowest returns the lowest offset that is neither upstream nor given up. p.mu
+// is held, or nobody else knows p.
+func (p *partition) lowest() int64 {
+	if len(p.older) > 0 {
+		return p.older[0].view.Position
+	}
+	return p.live.view.Position
+}
+
+func (p *partition) position() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lowest()
+}
+
+// told tells the owner of the log when the lowest position has moved.
+func (p *partition) told() {
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	p.mu.Lock()
+	low := p.lowest()
+	moved := low != p.low
+	p.low = low
+	p.mu.Unlock()
+	if moved {
+		p.d.cfg.OnCursor(p.id, low)
+	}
+}
+
+// run drains until ctx ends, with interruptions.
+func (p *partition) run(ctx context.Context) {
+	p.setRunning(true)
+	defer p.setRunning(false)
+	for ctx.Err() == nil {
+		p.mu.Lock()
+		hold := p.hold
+		var t *turn
+		var turnCtx context.Context
+		if hold == nil {
+			turnCtx, t = newTurn(ctx)
+			p.turn = t
+		}
+		paused := p.paused
+		p.mu.Unlock()
+		switch {
+		case t == nil:
+			select {
+			case <-hold:
+			case <-ctx.Done():
+			}
+			continue
+		case paused:
+			<-turnCtx.Done()
+		default:
+			p.drain(turnCtx)
+		}
+		p.mu.Lock()
+		p.turn = nil
+		p.mu.Unlock()
+		t.stop()
+		close(t.ended)
+	}
+}
+
+func newTurn(ctx context.Context) (context.Context, *turn) {
+	ctx, cancel := context.WithCancel(ctx)
+	return ctx, &turn{stop: cancel, ended: make(chan struct{})}
+}
+
+func (p *partition) setRunning(on bool) {
+	p.mu.Lock()
+	p.running = on
+	p.mu.Unlock()
+}
+
+// drain runs the flows until ctx ends: under OrderLiveFirst the live one and,
+// beside it, ranges one after the other; otherwise all of them in the order of
+// their offsets.
+func (p *partition) drain(ctx context.Context) {
+	if !p.reconcile(ctx) {
+		return
+	}
+	if p.d.cfg.Order != OrderLiveFirst {
+		p.backfill(ctx, false)
+		p.live.run(ctx)
+		return
+	}
+	var group sync.WaitGroup
+	group.Go(func() { p.backfill(ctx, true) })
+	p.live.run(ctx)
+	group.Wait()
+}
+
+// backfill drains ranges, oldest first, until there is none, or with stay until
+// ctx ends.
+func (p *partition) backfill(ctx context.Context, stay bool) {
+	for ctx.Err() == nil {
+		f := p.oldest()
+		switch {
+		case f != nil:
+			if f.run(ctx) {
+				p.retire(f)
+			}
+		case !stay:
+			return
+		default:
+			select {
+			case <-p.more:
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+func (p *partition) oldest() *flow {
+	p.saving.Lock() // a range that is not durable yet is none
+	defer p.saving.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.older) == 0 {
 		return nil
 	}
-	c, err := decodeCursor(stored)
-	if err != nil {
-		return err
-	}
-	p.cursor, p.durable, p.doubted = c, c.identity(), c.InDoubt
-	return nil
+	return p.older[0]
 }
 
-// run drains until ctx ends: session after session, with what each failure
-// asks for in between.
-func (p *partition) run(ctx context.Context) {
-	defer p.say(StateOff, "")
-	for ctx.Err() == nil {
-		kick := p.d.kick()
-		p.say(StateConnecting, "")
-		err := p.session(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		p.publish(0)
-		p.pause(ctx, kick, p.weigh(err))
-	}
-}
-
-// session opens a lane and drains through it until something fails.
-func (p *partition) session(ctx context.Context) error {
-	before := p.cursor.Position
-	if p.cursor.InDoubt && p.d.cfg.Now().Sub(time.UnixMilli(p.cursor.AckedAt)) > SilenceMax {
-		p.how.Relocate = true // the broker may have forgotten what it got
-	}
-	lane, err := p.d.cfg.Sink.Open(ctx, p.id, &p.cursor, p.how)
-	if err != nil {
-		return err
-	}
-	defer lane.Close()
-	if p.cursor.Position != before {
-		p.logger.Info("position corrected by what upstream has", "from", before, "to", p.cursor.Position)
-	}
-	p.how = Opening{}
+// retire takes the oldest range away: all of it is upstream. A crash may bring it
+// back; then looking upstream ends it again.
+func (p *partition) retire(f *flow) {
+	p.saving.Lock()
 	p.mu.Lock()
-	p.view.Target = lane.Target()
+	p.older = p.older[1:]
+	b := p.record().encode()
 	p.mu.Unlock()
-	p.publish(0)
-	s := &session{
-		partition: p,
-		lane:      lane,
-		next:      p.cursor.Position,
-		window:    1,
-		results:   make(chan outcome, InFlightMax),
-		timer:     time.NewTimer(SaveInterval),
-	}
-	defer s.close()
-	return s.run(ctx)
+	p.d.cfg.State.Put(stateKey(p.id), b)
+	p.saving.Unlock()
+	p.logger.Info("backlog drained", "first", f.from, "next", f.end)
+	p.told()
 }
 
-// weigh turns a failure into what the next session has to find out, and how
-// long to wait for it.
-func (p *partition) weigh(err error) time.Duration {
-	switch verdict := VerdictOf(err); {
-	case verdict == Misplaced || verdict == Forgotten:
-		p.how = Opening{Relocate: true, Contradicted: true, Forgotten: verdict == Forgotten}
-		// A position that was corrected and refused again means that another
-		// drainer is ahead: look again. The same position twice explains nothing.
-		if p.contradicted == p.cursor.Position {
-			p.how.Forgotten = false
-			p.say(StateStopped, fmt.Sprintf("upstream refuses the sequence at offset %d, and what was found there does not explain it: %v", p.cursor.Position, err))
-			return StoppedRetry
-		}
-		p.contradicted = p.cursor.Position
-		p.say(StateRetrying, err.Error())
-		return p.backoff.Next()
-	case verdict == Denied:
-		p.say(StateStopped, err.Error())
-		return DeniedRetry
-	default:
-		// Answers may be lost. A broker that was killed may have stored what it
-		// never answered, and not every one remembers the sequence then: look
-		// before sending anything again, rather than rely on it.
-		p.how.Relocate = p.how.Relocate || p.cursor.InDoubt
-		p.say(StateRetrying, errorText(err))
-		return p.backoff.Next()
-	}
-}
-
-func errorText(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
-}
-
-func (p *partition) pause(ctx context.Context, kick <-chan struct{}, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
+// interrupted runs change while no flow runs.
+func (p *partition) interrupted(ctx context.Context, change func() error) error {
 	select {
+	case p.admin <- struct{}{}:
+		defer func() { <-p.admin }()
 	case <-ctx.Done():
-	case <-kick:
-		p.backoff.Reset()
-	case <-t.C:
+		return ctx.Err()
 	}
-}
-
-// errState marks failures of our own small state: nothing is sent that
-// could not be remembered.
-var errState = errors.New("the cursor can't be saved")
-
-// saveSync makes the cursor durable.
-func (p *partition) saveSync() error {
-	if err := p.d.cfg.State.PutSync(stateKey(p.id), p.cursor.encode()); err != nil {
-		return fmt.Errorf("%w: %w", errState, err)
+	hold := make(chan struct{})
+	p.mu.Lock()
+	p.hold = hold
+	t := p.turn
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		p.hold = nil
+		p.mu.Unlock()
+		close(hold)
+	}()
+	if t != nil {
+		t.stop()
+		select {
+		case <-t.ended:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	p.durable, p.doubted = p.cursor.identity(), p.cursor.InDoubt
-	return nil
-}
-
-// saveLazily may be lost by a crash; then an older position is searched from.
-func (p *partition) saveLazily() {
-	p.d.cfg.State.Put(stateKey(p.id), p.cursor.encode())
+	return change()
 }

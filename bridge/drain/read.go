@@ -44,9 +44,9 @@ func (s *session) front() (b []byte, h batch.Header, err error) {
 // yet, or no memory for it.
 func (s *session) read() (bool, error) {
 	for {
-		start, hw := s.log.StartOffset(), s.log.HighWatermark()
+		start, hw := s.log.StartOffset(), s.highWatermark()
 		if start > s.next && len(s.flights) == 0 {
-			if err := s.gap(start, "retention has given them up"); err != nil {
+			if err := s.gap(min(start, s.end), "retention has given them up"); err != nil {
 				return false, err
 			}
 		}
@@ -54,18 +54,27 @@ func (s *session) read() (bool, error) {
 			return false, nil
 		}
 		if s.ticket == nil {
-			s.ticket = s.d.budget.ask(metadata.BatchBytesMax)
+			s.ticket = s.d.budget.ask(s.kind, metadata.BatchBytesMax)
 		}
 		if !s.ticket.isGranted() {
 			return false, nil
 		}
-		buf, err := s.log.Read(s.next, s.d.pool.get(), ChunkBytes)
+		buf, err := s.log.Read(s.next, s.d.pool.get(), s.d.pool.size)
+		whole := len(buf)
+		if s.kind == Backfill && err == nil {
+			buf = cut(buf, s.end)
+		}
 		if err == nil && len(buf) > 0 {
 			s.chunk = newChunk(buf, s.ticket, &s.d.pool)
+			s.chunk.next = behind(buf, s.next)
 			s.ticket = nil
 			return true, nil
 		}
 		s.d.pool.put(buf)
+		if err == nil && whole > 0 && len(s.flights) == 0 {
+			err = s.gap(s.end, "the log does not hold them")
+			return false, err
+		}
 		if err == nil {
 			return false, nil
 		}
@@ -73,6 +82,39 @@ func (s *session) read() (bool, error) {
 			return false, err
 		}
 	}
+}
+
+// cut takes away the batches from offset end on.
+func cut(buf []byte, end int64) []byte {
+	for rest := buf; len(rest) > 0; {
+		if h, err := batch.ParseHeader(rest); err == nil && h.BaseOffset >= end {
+			return buf[:len(buf)-len(rest)]
+		}
+		_, r, err := batch.Next(rest)
+		if err != nil {
+			break // front sees it
+		}
+		rest = r
+	}
+	return buf
+}
+
+// behind returns the offset behind the last batch of buf, next if that can't be
+// told.
+func behind(buf []byte, next int64) int64 {
+	for rest := buf; len(rest) > 0; {
+		b, r, err := batch.Next(rest)
+		if err != nil {
+			break
+		}
+		if len(r) == 0 {
+			if h, err := batch.ParseHeader(b); err == nil {
+				next = h.NextOffset()
+			}
+		}
+		rest = r
+	}
+	return next
 }
 
 // unreadable looks at a failed read; nil means that reading may go on.
@@ -87,7 +129,7 @@ func (s *session) unreadable(err error) error {
 	if lost.LastOffset < s.next || lost.LastOffset >= s.log.HighWatermark() {
 		return &Error{Verdict: Denied, Err: fmt.Errorf("reading the log at offset %d: %w", s.next, err)}
 	}
-	return s.gap(lost.LastOffset+1, err.Error())
+	return s.gap(min(lost.LastOffset+1, s.end), err.Error())
 }
 
 // stored reads one batch back from the log, and finds where the next one
@@ -102,7 +144,7 @@ func (s *session) stored(offset int64) (raw []byte, next int64, err error) {
 		return nil, 0, fmt.Errorf("the batch at offset %d is damaged, and where it ends can't be told: %w", offset, err)
 	}
 	if len(rest) == 0 {
-		return raw, s.log.HighWatermark(), nil
+		return raw, s.highWatermark(), nil
 	}
 	following, err := batch.ParseHeader(rest)
 	if err != nil || following.BaseOffset <= offset {

@@ -17,7 +17,7 @@ func (s *session) housekeep() {
 	switch {
 	case s.unsaved > 0:
 		s.save()
-	case len(s.flights) == 0 && s.cursor.InDoubt && s.next == s.cursor.Position && s.window == InFlightMax:
+	case len(s.flights) == 0 && s.cursor.InDoubt && s.next == s.cursor.Position && s.proven:
 		s.cursor.InDoubt, s.doubted = false, false
 		s.saveLazily()
 	}
@@ -31,7 +31,7 @@ func (s *session) finish() {
 	for len(s.flights) > 0 {
 		select {
 		case o := <-s.results:
-			f := s.pop()
+			f := s.pop(o)
 			if o.err != nil {
 				s.saveAtStop(false)
 				return
@@ -44,7 +44,7 @@ func (s *session) finish() {
 	}
 	// What was sent by an earlier session is known, too, once a batch behind
 	// it was acknowledged in this one: the broker takes them in order.
-	s.saveAtStop(s.window == InFlightMax)
+	s.saveAtStop(s.proven)
 }
 
 // saveAtStop saves the cursor, and withdraws the doubt when everything that
@@ -57,7 +57,7 @@ func (s *session) saveAtStop(clean bool) {
 	if s.unsaved == 0 && s.doubted == s.cursor.InDoubt {
 		return
 	}
-	if err := s.saveSync(); err != nil {
+	if err := s.saveSync(Tallies{}); err != nil {
 		s.logger.Error("cursor not saved at stop, the next start searches upstream", "error", err)
 	}
 }

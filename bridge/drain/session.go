@@ -5,19 +5,25 @@ import (
 	"fmt"
 	"time"
 
+	"cistern/bridge/drain/pace"
 	"cistern/segstore/batch"
 )
 
-// session is one partition's work through one lane.
+// session is one flow's work through one lane.
 type session struct {
-	*partition
+	*flow
 	lane    Lane
+	traits  Traits
 	next    int64        // first offset that was not sent in this session
-	window  int          // batches that may be in flight: 1, or InFlightMax
+	proven  bool         // a batch was acknowledged since the last failure: the whole window may be used
 	flights []flight     // sent and not answered, oldest first
 	results chan outcome // has room for every flight
 	chunk   *chunk       // read, not all sent; nil: none
 	ticket  *ticket      // memory for the next chunk; nil: not asked for
+	ready   *parcel      // what goes next; nil: not made yet
+	gate    gateWait
+	linger  lingering
+	split   splitting
 	timer   *time.Timer
 	unsaved int // batches acknowledged since the last save
 }
@@ -29,13 +35,42 @@ type flight struct {
 	bytes   int
 	records int32
 	alone   bool // nothing else was in flight when it left
-	chunk   *chunk
+	merged  bool // of more than one stored batch
+	retimed bool // with another time than what lies on flash
+	memory  *chunk
+	pass    *pace.Pass // nil: no gate
 }
 
 // outcome is what became of the oldest flight.
 type outcome struct {
 	upstream int64
 	err      error
+}
+
+func newSession(f *flow, lane Lane) *session {
+	s := &session{
+		flow:   f,
+		lane:   lane,
+		traits: lane.Traits(),
+		next:   f.cursor.Position,
+		timer:  time.NewTimer(SaveInterval),
+		linger: lingering{timer: time.NewTimer(time.Hour)},
+		split:  splitting{end: f.log.EndOffset(), begun: time.Now()},
+	}
+	s.linger.timer.Stop()
+	if s.traits.Window < 1 {
+		s.traits.Window = InFlightMax
+	}
+	s.results = make(chan outcome, s.traits.Window)
+	return s
+}
+
+// window is how many batches may be in flight.
+func (s *session) window() int {
+	if s.proven {
+		return s.traits.Window
+	}
+	return 1
 }
 
 func (s *session) run(ctx context.Context) error {
@@ -47,6 +82,9 @@ func (s *session) run(ctx context.Context) error {
 	for {
 		if err := s.fill(); err != nil {
 			return err
+		}
+		if s.cursor.Position >= s.end {
+			return errDrained
 		}
 		s.tell()
 		select {
@@ -62,6 +100,8 @@ func (s *session) run(ctx context.Context) error {
 			}
 		case <-moved:
 		case <-s.memory():
+		case <-s.gate.granted():
+		case <-s.linger.timer.C:
 		case <-s.timer.C:
 			s.housekeep()
 		}
@@ -87,9 +127,14 @@ func (s *session) await(ctx context.Context, moved <-chan struct{}) error {
 }
 
 func (s *session) tell() {
-	if len(s.flights) > 0 || s.next < s.log.HighWatermark() {
-		s.say(StateDraining, "")
-	} else {
+	switch {
+	case len(s.flights) > 0:
+		s.say(StateDraining, s.split.note)
+	case s.gate.granted() != nil:
+		s.say(StatePaced, "")
+	case s.next < s.highWatermark():
+		s.say(StateDraining, s.split.note)
+	default:
 		s.say(StateIdle, "")
 	}
 	s.publish(len(s.flights))
@@ -106,72 +151,89 @@ func (s *session) memory() <-chan struct{} {
 // fill sends batches until the window is full or there is nothing to send. It
 // fails only while nothing is in flight.
 func (s *session) fill() error {
-	for len(s.flights) < s.window {
-		b, h, err := s.front()
-		if len(s.flights) > 0 && (err != nil || h.BaseOffset > s.next) {
-			return nil // looked at again when all before it is known
-		}
-		if err != nil || b == nil {
-			return err
-		}
-		if h.BaseOffset > s.next {
-			if err := s.gap(h.BaseOffset, "the log does not hold them"); err != nil {
+	for len(s.flights) < s.window() {
+		if s.ready == nil {
+			if ok, err := s.prepare(); !ok || err != nil {
 				return err
 			}
 		}
-		if err := s.commit(); err != nil {
+		if ok, err := s.judge(); !ok || err != nil {
 			return err
 		}
-		s.send(b, &h)
+		if !s.mayPass() {
+			return nil
+		}
+		if ok, err := s.commit(); !ok || err != nil {
+			return err
+		}
+		s.send()
 	}
 	return nil
 }
 
-// commit makes durable what has to be before a batch leaves.
-func (s *session) commit() error {
+// commit makes durable what has to be before a batch leaves. It is false while
+// that has to wait for answers.
+func (s *session) commit() (bool, error) {
 	if len(s.flights) == 0 && s.silent() {
 		s.how.Relocate = true
-		return fmt.Errorf("nothing was sent for %s: looking up the position before going on", SilenceMax)
+		return false, fmt.Errorf("nothing was sent for %s: looking up the position before going on", SilenceMax)
+	}
+	if s.ready.epoch <= s.cursor.LogEpoch && s.doubted && s.durable == s.cursor.identity() && s.isSure() {
+		return true, nil
+	}
+	if len(s.flights) > 0 {
+		return false, nil
 	}
 	s.cursor.InDoubt = true
-	if s.doubted && s.durable == s.cursor.identity() {
-		return nil
-	}
-	return s.saveSync()
+	s.cursor.LogEpoch = max(s.cursor.LogEpoch, s.ready.epoch)
+	err := s.saveSync(Tallies{})
+	return err == nil, err
 }
 
 // silent reports whether upstream may have forgotten the producer meanwhile.
 // A session that has just looked need not look again.
 func (s *session) silent() bool {
 	last := time.UnixMilli(s.cursor.AckedAt)
-	return s.window == InFlightMax && s.d.cfg.Now().Sub(last) > SilenceMax
+	return s.proven && s.d.cfg.Now().Sub(last) > SilenceMax
 }
 
-func (s *session) send(b []byte, h *batch.Header) {
+func (s *session) send() {
+	p := s.ready
+	s.ready = nil
 	f := flight{
-		first:   h.BaseOffset,
-		next:    h.NextOffset(),
-		bytes:   len(b),
-		records: h.Count,
+		first:   p.header.BaseOffset,
+		next:    p.next,
+		bytes:   len(p.bytes),
+		records: p.header.Count,
 		alone:   len(s.flights) == 0,
-		chunk:   s.chunk,
+		merged:  p.merged,
+		retimed: p.retimed,
+		memory:  p.memory,
+		pass:    s.gate.use(),
 	}
 	s.flights = append(s.flights, f)
-	s.chunk.rest = s.chunk.rest[len(b):]
-	s.chunk.out++
+	f.memory.out++
 	s.next = f.next
+	s.took(p)
 	results := s.results
-	s.lane.Send(b, h, s.cursor.Sequence(f.first), func(upstream int64, err error) {
+	s.lane.Send(p.bytes, &p.header, s.cursor.Sequence(f.first), func(upstream int64, err error) {
 		results <- outcome{upstream, err}
 	})
+}
+
+// took moves the chunk behind what was sent of it.
+func (s *session) took(p *parcel) {
+	s.chunk.rest = s.chunk.rest[p.used:]
+	s.linger.sent(s.chunk)
 	if len(s.chunk.rest) == 0 {
-		s.chunk = nil // its flights keep it
+		s.chunk.settle() // unless flights keep it
+		s.chunk = nil
 	}
 }
 
 // land takes the answer to the oldest flight.
 func (s *session) land(ctx context.Context, o outcome) error {
-	f := s.pop()
+	f := s.pop(o)
 	if o.err != nil {
 		return s.fallen(ctx, f, o.err)
 	}
@@ -188,9 +250,12 @@ func (s *session) landed(f flight, upstream int64) {
 		s.cursor.Upstream = upstream
 	}
 	s.d.meter.add(now, int64(f.records), int64(f.bytes))
-	s.window = InFlightMax
+	s.proven = true
 	s.backoff.Reset()
 	s.contradicted, s.suspect, s.refusedRun = -1, suspect{offset: -1}, 0
+	if f.retimed {
+		s.countRetimed(f)
+	}
 	if s.unsaved == 0 {
 		s.timer.Reset(SaveInterval)
 	}
@@ -199,25 +264,57 @@ func (s *session) landed(f flight, upstream int64) {
 	}
 }
 
-// pop removes the oldest flight and settles its memory.
-func (s *session) pop() flight {
+// pop removes the oldest flight, whose answer is o, and settles what it held.
+func (s *session) pop(o outcome) flight {
 	f := s.flights[0]
 	s.flights = s.flights[1:]
-	f.chunk.out--
-	f.chunk.settle()
+	f.memory.out--
+	f.memory.settle()
+	if f.pass != nil {
+		if o.err == nil || VerdictOf(o.err) != Retry {
+			f.pass.Done()
+		} else {
+			f.pass.Lost()
+		}
+	}
 	return f
 }
 
 // close gives memory back. Flights that are still out leave theirs behind.
 func (s *session) close() {
 	s.timer.Stop()
+	s.linger.timer.Stop()
+	s.drop()
 	for _, f := range s.flights {
-		f.chunk.abandon()
-	}
-	if s.chunk != nil {
-		s.chunk.abandon()
+		f.memory.abandon()
+		if f.pass != nil {
+			f.pass.Lost()
+		}
 	}
 	if s.ticket != nil {
 		s.ticket.release()
 	}
+}
+
+// drop forgets what was read and not sent.
+func (s *session) drop() {
+	s.gate.cancel()
+	s.unmake()
+	if s.chunk != nil {
+		s.chunk.rest = nil
+		s.chunk.settle()
+		s.chunk = nil
+	}
+}
+
+// parcel is what goes next.
+type parcel struct {
+	bytes   []byte
+	header  batch.Header // of bytes
+	next    int64        // offset behind it
+	epoch   int32        // the highest leader epoch in it
+	used    int          // bytes of the chunk that are in it
+	merged  bool         // of more than one stored batch
+	retimed bool
+	memory  *chunk // where bytes lie
 }

@@ -59,7 +59,7 @@ func TestSequenceWraps(t *testing.T) {
 		c := NewCursor(0)
 		c.Incarnate(time.Now(), Target{Cluster: "c", Topic: "t"}, 1, 0, 0)
 		c.Position, c.AckedAt = pos, time.Now().UnixMilli()
-		state := &memory{kept: map[string][]byte{stateKey(shelfID): c.encode()}}
+		state := &memory{kept: map[string][]byte{stateKey(shelfID): EncodeCursor(c)}}
 		b := newBench(t, log, state)
 		want := []int32{1<<31 - 15, 1<<31 - 5, 5}
 		var got []int32
@@ -211,7 +211,7 @@ func TestRemove(t *testing.T) {
 			t.Fatalf("%d partitions are left", n)
 		}
 		wantBases(t, "after Remove", b.sink.take())
-		if c, _ := decodeCursor(b.state.kept[stateKey(shelfID)]); c.Position != 10 {
+		if c := b.state.cursor(t); c.Position != 10 {
 			t.Errorf("the cursor was left at %d", c.Position)
 		}
 		if err := b.Add(newShelf(t, 0, 3), Term{}); err != nil {
@@ -281,8 +281,8 @@ func TestKick(t *testing.T) {
 }
 
 func TestAddRefuses(t *testing.T) {
-	newer := NewCursor(0)
-	newer.Version = cursorVersion + 1
+	newer := newRecord(0, 0)
+	newer.Version = recordVersion + 1
 	for name, stored := range map[string][]byte{"garbage": []byte("garbage"), "a newer version": newer.encode()} {
 		state := &memory{kept: map[string][]byte{stateKey(shelfID): stored}}
 		d, err := New(Config{Sink: &hand{}, State: state, Quarantine: noQuarantine{}})

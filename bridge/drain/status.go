@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"slices"
 	"time"
 
 	"cistern/gossip/metadata"
@@ -110,54 +111,85 @@ func (d *Drainer) Status() Status {
 	return s
 }
 
+// badness orders states: a partition is as well as the flow that is worst off.
+var badness = map[string]int{
+	StateOff: 0, StateIdle: 1, StateWaiting: 2, StateDraining: 3, StatePaced: 4, StateConnecting: 5, StateRetrying: 6, StateStopped: 7,
+}
+
 func (p *partition) status() PartitionStatus {
+	hw := p.log.HighWatermark()
 	p.mu.Lock()
-	s := p.view
-	p.mu.Unlock()
-	s.HighWatermark = p.log.HighWatermark()
-	s.Lag = max(0, s.HighWatermark-s.Cursor)
+	defer p.mu.Unlock()
+	s := PartitionStatus{Partition: p.id, HighWatermark: hw, Cursor: p.lowest(), Paused: p.paused, Resent: p.resent.Load(),
+		Gaps: p.counts.Gaps, Quarantined: p.counts.Quarantined, Skipped: p.counts.Skipped,
+		Retimed: p.counts.Retimed, Abandoned: p.counts.Abandoned, Target: p.live.view.target,
+		ProducerID: p.live.view.ProducerID, Incarnation: p.live.view.Incarnation, Since: p.live.view.since}
+	for i, f := range append(slices.Clone(p.older), p.live) {
+		v := f.view.FlowStatus
+		v.Kind, v.From, v.To = f.kind, f.from, f.end
+		v.Lag = max(0, min(hw, v.To)-v.Position)
+		if f.kind == Live {
+			v.To = -1
+		}
+		v.State = p.stateOf(f, i)
+		if s.State == "" || badness[v.State] > badness[s.State] {
+			s.State, s.Reason, s.Since = v.State, v.Reason, f.view.since
+		}
+		if s.Target == "" {
+			s.Target = f.view.target
+		}
+		s.Lag += v.Lag
+		s.InFlight += v.InFlight
+		s.Flows = append(s.Flows, v)
+	}
 	return s
 }
 
-func (p *partition) position() int64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.view.Cursor
+// stateOf says how the i-th flow is, in the order of offsets. p.mu is held.
+func (p *partition) stateOf(f *flow, i int) string {
+	switch {
+	case p.paused:
+		return StatePaused
+	case !p.running:
+		return StateOff
+	case f.kind == Backfill && i > 0, f.kind == Live && i > 0 && p.d.cfg.Order != OrderLiveFirst:
+		return StateWaiting
+	}
+	return f.view.State
 }
 
 // say sets the state and why. A reason is logged once, until records flow.
-func (p *partition) say(state, reason string) {
-	p.mu.Lock()
-	if p.view.State != state {
-		p.view.Since = p.d.cfg.Now()
+func (f *flow) say(state, reason string) {
+	f.mu.Lock()
+	if f.view.State != state {
+		f.view.since = f.d.cfg.Now()
 	}
-	p.view.State, p.view.Reason = state, reason
-	p.mu.Unlock()
+	f.view.State, f.view.Reason = state, reason
+	f.mu.Unlock()
 	switch {
-	case state == StateDraining || state == StateIdle:
-		p.said = ""
+	case state == StateDraining || state == StateIdle || state == StatePaced:
+		f.said = ""
 		return
-	case reason == "" || reason == p.said:
+	case reason == "" || reason == f.said:
 		return
 	case state == StateStopped:
-		p.logger.Error("drain stopped", "reason", reason)
+		f.logger.Error("drain stopped", "flow", f.kind, "reason", reason)
 	default:
-		p.logger.Warn("drain waits", "reason", reason)
+		f.logger.Warn("drain waits", "flow", f.kind, "reason", reason)
 	}
-	p.said = reason
+	f.said = reason
 }
 
 // publish shows the cursor to others and tells when it moved.
-func (p *partition) publish(inFlight int) {
-	p.mu.Lock()
-	moved := p.view.Cursor != p.cursor.Position
-	p.view.Cursor = p.cursor.Position
-	p.view.InFlight = inFlight
-	p.view.ProducerID, p.view.Incarnation = p.cursor.Producer, p.cursor.Incarnation
-	p.view.Gaps, p.view.Quarantined = p.cursor.Gaps, p.cursor.Quarantined
-	p.view.Resent = p.resent
-	p.mu.Unlock()
-	if moved {
-		p.d.cfg.OnCursor(p.id, p.cursor.Position)
-	}
+func (f *flow) publish(inFlight int) {
+	f.show(inFlight)
+	f.told()
+}
+
+func (f *flow) show(inFlight int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v := &f.view
+	v.Position, v.InFlight = min(f.cursor.reached(), f.end), inFlight
+	v.ProducerID, v.Incarnation = f.cursor.Producer, f.cursor.Incarnation
 }

@@ -3,6 +3,7 @@ package drain
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"cistern/segstore/batch"
 )
@@ -12,11 +13,11 @@ import (
 // a failed batch is settled only then; all of it is sent again, and the broker
 // recognises what it has. nil means that the session goes on.
 func (s *session) fallen(ctx context.Context, f flight, failure error) error {
-	s.resent += int64(len(s.flights)) + 1
+	s.resent.Add(int64(len(s.flights)) + 1)
 	for len(s.flights) > 0 {
 		select {
-		case <-s.results:
-			s.pop()
+		case o := <-s.results:
+			s.pop(o)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -33,17 +34,25 @@ func (s *session) fallen(ctx context.Context, f flight, failure error) error {
 
 // rewind goes back to the oldest batch that was not acknowledged, alone.
 func (s *session) rewind() {
-	if s.chunk != nil {
-		s.chunk.rest = nil
-		s.chunk.settle()
-		s.chunk = nil
-	}
+	s.drop()
+	s.linger.until = time.Time{}
 	s.next = s.cursor.Position
-	s.window = 1
+	s.proven = false
+}
+
+// oneByOne has the stored batches of a piece sent each for itself, so that what
+// upstream says is said of one of them.
+func (s *session) oneByOne(f flight, failure error) error {
+	s.single = f.next
+	s.logger.Warn("merged batch refused upstream, sending its parts", "first", f.first, "last", f.next-1, "error", failure)
+	return nil
 }
 
 // refused wants proof that f is the cause: it has to be refused again, alone.
 func (s *session) refused(f flight, failure error) error {
+	if f.merged {
+		return s.oneByOne(f, failure)
+	}
 	if !f.alone || s.suspect.offset != f.first {
 		s.suspect = suspect{f.first, reasonOf(failure)}
 		s.logger.Warn("batch refused upstream, sending it again alone", "offset", f.first, "error", failure)
@@ -52,13 +61,33 @@ func (s *session) refused(f flight, failure error) error {
 	if s.refusedRun >= RefusedRunMax {
 		return &Error{Verdict: Denied, Err: fmt.Errorf("%d batches in a row were refused for good and set aside: that is no accident, check the topic's configuration; nothing more is set aside: %w", s.refusedRun, failure)}
 	}
+	if reasonOf(failure) == invalidTimestamp && !f.retimed {
+		s.retime, s.single = f.first, f.next
+		s.logger.Warn("batch refused for its timestamps, sending it as if it were of now", "first", f.first, "last", f.next-1, "error", failure)
+		return nil
+	}
 	return s.setAside(f.first, reasonOf(failure), failure)
+}
+
+// invalidTimestamp is Kafka's name for timestamps that a topic does not take.
+const invalidTimestamp = "INVALID_TIMESTAMP"
+
+// countRetimed counts a batch that upstream took with another time.
+func (s *session) countRetimed(f flight) {
+	s.retime = -1
+	s.mu.Lock()
+	s.counts.Retimed.add(one(f.next-f.first), 1)
+	s.mu.Unlock()
+	s.logger.Warn("batch sent with other timestamps: upstream takes its own never", "first", f.first, "last", f.next-1)
 }
 
 // corrupt asks the stored bytes who is right. A batch whose own checksum fails
 // was damaged on flash, and the broker was right to refuse it. One that is good
 // here was damaged on the way: it is never given up.
 func (s *session) corrupt(f flight, failure error) error {
+	if f.merged {
+		return s.oneByOne(f, failure)
+	}
 	raw, _, err := s.stored(f.first)
 	if err != nil {
 		return &Error{Verdict: Denied, Err: err}
@@ -90,12 +119,11 @@ func (s *session) setAside(offset int64, reason string, cause error) error {
 		return &Error{Verdict: Denied, Err: fmt.Errorf("batch of offsets %d to %d is refused (%s) and can't be set aside: %w", offset, next-1, reason, err)}
 	}
 	before := s.cursor
-	s.cursor.Quarantined.add(next - offset)
-	if err := s.move(before, next); err != nil {
+	if err := s.move(before, next, Tallies{Quarantined: one(next - offset)}); err != nil {
 		return err
 	}
 	s.refusedRun++
-	s.suspect = suspect{offset: -1}
+	s.suspect, s.retime = suspect{offset: -1}, -1
 	s.rewind()
 	s.logger.Error("batch set aside: upstream never takes it", "first", offset, "last", next-1, "reason", reason, "error", cause)
 	return nil
@@ -104,8 +132,7 @@ func (s *session) setAside(offset int64, reason string, cause error) error {
 // gap moves the cursor past records that can't be sent because they are gone.
 func (s *session) gap(to int64, why string) error {
 	before := s.cursor
-	s.cursor.Gaps.add(to - s.cursor.Position)
-	if err := s.move(before, to); err != nil {
+	if err := s.move(before, to, Tallies{Gaps: one(to - before.Position)}); err != nil {
 		return err
 	}
 	s.next = to
@@ -115,9 +142,9 @@ func (s *session) gap(to int64, why string) error {
 
 // move skips to an offset, durably, or leaves the cursor as it was before.
 // Nothing is in flight.
-func (s *session) move(before Cursor, to int64) error {
+func (s *session) move(before Cursor, to int64, counted Tallies) error {
 	s.cursor.skip(to)
-	if err := s.saveSync(); err != nil {
+	if err := s.saveSync(counted); err != nil {
 		s.cursor = before
 		return err
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
-	"github.com/vmihailenco/msgpack/v5"
 
 	"cistern/bridge/drain"
 	"cistern/gossip/metadata"
@@ -298,8 +297,8 @@ func TestProducerForgotten(t *testing.T) {
 func cursorOf(t *testing.T, s *memState, l *memLog) (string, drain.Cursor) {
 	t.Helper()
 	key := fmt.Sprintf("drain/%s/%d", l.id.Stream, l.id.Partition)
-	var c drain.Cursor
-	if err := msgpack.Unmarshal(s.Get(key), &c); err != nil {
+	c, err := drain.DecodeCursor(s.Get(key))
+	if err != nil {
 		t.Fatal(err)
 	}
 	return key, c
@@ -319,11 +318,7 @@ func TestUpstreamLostRecords(t *testing.T) {
 	log.fill(t, 6, 10)
 	key, cursor := cursorOf(t, state, log)
 	cursor.Position, cursor.Upstream, cursor.InDoubt = 100, 100, true
-	b, err := msgpack.Marshal(&cursor)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := state.PutSync(key, b); err != nil {
+	if err := state.PutSync(key, drain.EncodeCursor(cursor)); err != nil {
 		t.Fatal(err)
 	}
 	g = c.gateway(setup{state: state}, log)
