@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"cistern/bridge/drain/pace"
+	"cistern/bridge/drain/shape"
 	"cistern/gossip/metadata"
 )
 
@@ -123,7 +124,6 @@ const (
 	subjectDefault    = "cistern.{site}.{stream}.{partition}"
 	timeoutDefault    = 30 * time.Second
 	lingerDefault     = 5 * time.Second
-	levelDefault      = 9
 	mqttWindowDefault = 100
 )
 
@@ -132,7 +132,7 @@ func defaultUplink() Uplink {
 		Order:   OrderStrict,
 		RampUp:  true,
 		Weights: map[string]int{},
-		Rebatch: Rebatch{Level: levelDefault, Linger: lingerDefault},
+		Rebatch: Rebatch{Level: shape.LevelDefault, Linger: lingerDefault},
 		Kafka:   Kafka{Topic: topicDefault, Mode: ModeAuto, RequestBytes: 1 << 20, Timeout: timeoutDefault},
 		MQTT:    CentralMQTT{QoS: 1, Window: mqttWindowDefault},
 		NATS:    CentralNATS{Subject: subjectDefault},

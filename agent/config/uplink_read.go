@@ -8,16 +8,16 @@ import (
 	"time"
 
 	"cistern/bridge/drain/pace"
+	"cistern/bridge/drain/shape"
 	"cistern/gossip/metadata"
 )
 
 const (
-	laneWeightMax   = 1000
-	bytesPerSecMin  = 128 // a slower link than that is a mistake of units
-	dailyBytesMin   = 64 << 10
-	lingerMax       = 10 * time.Minute
-	rebatchBytesMin = 4 << 10
-	zstdLevelMax    = 22
+	laneWeightMax  = 1000
+	bytesPerSecMin = 128 // a slower link than that is a mistake of units
+	dailyBytesMin  = 64 << 10
+	lingerMax      = 10 * time.Minute
+	zstdLevelMax   = 22
 )
 
 func readUplink(t *table, u *Uplink) {
@@ -71,7 +71,7 @@ func readWeights(t *table, weights map[string]int) {
 
 func readRebatch(t *table, r *Rebatch) {
 	size := int64(r.Bytes)
-	t.sizeOrNone("bytes", &size, rebatchBytesMin, metadata.BatchBytesMax)
+	t.sizeOrNone("bytes", &size, shape.BytesMin, metadata.BatchBytesMax)
 	r.Bytes = int(size)
 	t.integer("level", &r.Level, 1, zstdLevelMax)
 	t.duration("linger", &r.Linger, 0, lingerMax)

@@ -1,6 +1,8 @@
 package pace
 
 import (
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,10 +77,16 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
-// wallAt makes a wall clock that shows a time now, and runs.
+// wallClock runs, and can be set.
+type wallClock struct{ offset atomic.Int64 }
+
+func (w *wallClock) set(shows time.Time) { w.offset.Store(int64(time.Until(shows))) }
+func (w *wallClock) now() time.Time      { return time.Now().Add(time.Duration(w.offset.Load())) }
+
 func wallAt(shows time.Time) func() time.Time {
-	offset := time.Until(shows)
-	return func() time.Time { return time.Now().Add(offset) }
+	w := new(wallClock)
+	w.set(shows)
+	return w.now
 }
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.Local)
@@ -108,19 +116,20 @@ func TestHours(t *testing.T) {
 // forward into closed hours or back into open ones, that counts at once.
 func TestHoursWithoutClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		wall := wallAt(time.Unix(0, 0))
-		g := New(Config{Schedule: windows(t, "02:00-03:00"), Now: func() time.Time { return wall() }})
+		var wall wallClock
+		wall.set(time.Unix(0, 0))
+		g := New(Config{Schedule: windows(t, "02:00-03:00"), Now: wall.now})
 		if s := g.Status(); !s.Open || !s.ClockUnset {
 			t.Errorf("%+v", s)
 		}
 		<-g.Ask(Class{}, 1).Granted()
-		wall = wallAt(noon)
+		wall.set(noon)
 		time.Sleep(lookInterval)
 		p := g.Ask(Class{}, 1)
 		if s := g.Status(); s.Open || s.ClockUnset {
 			t.Errorf("%+v", s)
 		}
-		wall = wallAt(noon.Add(-10 * time.Hour)) // it was wrong
+		wall.set(noon.Add(-10 * time.Hour)) // it was wrong
 		start := time.Now()
 		<-p.Granted()
 		if d := time.Since(start); d > recheckInterval {
@@ -131,13 +140,22 @@ func TestHoursWithoutClock(t *testing.T) {
 
 // memory is where a gate remembers.
 type memory struct {
+	mu sync.Mutex
 	Memory
 	saves, durable int
+}
+
+func (m *memory) get() (now Memory, saves, durable int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.Memory, m.saves, m.durable
 }
 
 func (m *memory) config(c Config) Config {
 	c.Load = func() Memory { return m.Memory }
 	c.Save = func(now Memory, durable bool) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
 		m.Memory = now
 		m.saves++
 		if durable {
@@ -166,8 +184,8 @@ func TestDailyBudget(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		time.Sleep(SaveInterval + time.Second)
-		if kept.Used != 149_000 || kept.Day != "2026-11-22" || kept.saves > 12 || kept.durable == 0 {
-			t.Errorf("kept %+v", kept)
+		if m, saves, durable := kept.get(); m.Used != 149_000 || m.Day != "2026-11-22" || saves > 12 || durable == 0 {
+			t.Errorf("kept %+v in %d saves, %d durable", m, saves, durable)
 		}
 		g.Close()
 
@@ -181,8 +199,8 @@ func TestDailyBudget(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		g.Close()
-		if kept.Used != 7 || kept.Day != "2026-11-23" {
-			t.Errorf("kept %+v", kept)
+		if m, _, _ := kept.get(); m.Used != 7 || m.Day != "2026-11-23" {
+			t.Errorf("kept %+v", m)
 		}
 	})
 }
@@ -202,17 +220,18 @@ func TestBudgetAndHours(t *testing.T) {
 func TestBudgetWithoutClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kept := memory{Memory: Memory{Day: "2026-11-21", Used: 300}}
-		wall := wallAt(time.Unix(0, 0))
-		g := New(kept.config(Config{DailyBytes: 1000, Now: func() time.Time { return wall() }}))
+		var wall wallClock
+		wall.set(time.Unix(0, 0))
+		g := New(kept.config(Config{DailyBytes: 1000, Now: wall.now}))
 		<-g.Ask(Class{}, 400).Granted()
 		if s := g.Status(); s.BytesToday != 700 || !s.Open {
 			t.Errorf("%+v", s)
 		}
-		wall = wallAt(noon) // of the next day: the 400 are of it
+		wall.set(noon) // of the next day: the 400 are of it
 		if s := g.Status(); s.BytesToday != 400 {
 			t.Errorf("%+v", s)
 		}
-		wall = wallAt(time.Unix(0, 0))
+		wall.set(time.Unix(0, 0))
 		<-g.Ask(Class{}, 600).Granted()
 		p := g.Ask(Class{}, 1)
 		start := time.Now()
@@ -314,8 +333,8 @@ func TestRampAfterRestart(t *testing.T) {
 				time.Sleep(2 * time.Minute)
 				g.Look()
 				time.Sleep(SaveInterval + time.Second)
-				if got := kept.UpAt; test.now.Year() >= firstYear && wall().Sub(got) > 30*time.Second {
-					t.Errorf("remembered %s", got)
+				if m, _, _ := kept.get(); test.now.Year() >= firstYear && wall().Sub(m.UpAt) > 30*time.Second {
+					t.Errorf("remembered %s", m.UpAt)
 				}
 				g.Close()
 			})
