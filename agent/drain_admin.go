@@ -146,7 +146,7 @@ func (a *Agent) skipWithoutUplink(ctx context.Context, log *segstore.Log, o stat
 	if o.Try || o.To <= first {
 		return spanned(log, first, max(first, o.To), max(0, o.To-first)), nil
 	}
-	drains, err := export.OpenDrains(a.store)
+	drains, err := export.OpenDrains(a.store, nil)
 	if err != nil {
 		return status.SkipAnswer{}, err
 	}
@@ -192,7 +192,7 @@ func (a *Agent) recallDrained() error {
 	if a.site != nil { // it keeps the cursors
 		return nil
 	}
-	_, err := export.OpenDrains(a.store)
+	_, err := export.OpenDrains(a.store, nil)
 	return err
 }
 

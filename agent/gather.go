@@ -33,6 +33,7 @@ func (a *Agent) Status() *status.Document {
 		a.site.describe(d)
 	}
 	a.judge(d)
+	status.JudgeDrain(a.health, d)
 	d.Health = a.health.Active()
 	return d
 }
@@ -116,6 +117,7 @@ func (a *Agent) uplink(now time.Time) (status.Uplink, []status.Stream) {
 	if a.drain != nil {
 		s := a.drain.Status()
 		out = status.Uplink{
+			Kind: a.config.Uplink.Way(), Mode: s.Uplink.Mode, ModeWhy: s.Uplink.ModeWhy,
 			State: s.Uplink.State, Brokers: s.Uplink.Brokers, ClusterID: s.Uplink.ClusterID, Since: s.Uplink.Since,
 			Records: s.Throughput.Records, Bytes: s.Throughput.Bytes, RecordsPerSecond: s.Throughput.RecordsPerSecond,
 		}
@@ -146,15 +148,19 @@ func (a *Agent) streamStatus(c metadata.StreamConfig, drains map[metadata.Partit
 	out := status.Stream{Name: c.Name, Lane: c.Lane, Backlog: status.Backlog{OldestSeconds: -1}, Partitions: []status.Partition{}}
 	for n := range c.Partitions {
 		p := status.Partition{Partition: n, Drained: -1, Backlog: status.Backlog{OldestSeconds: -1}}
-		log := a.store.Log(metadata.PartitionID{Stream: c.Name, Partition: n})
+		id := metadata.PartitionID{Stream: c.Name, Partition: n}
+		log := a.store.Log(id)
 		if log == nil { // no copy here
+			p.Drainer = a.drainerName(id)
 			out.Partitions = append(out.Partitions, p)
 			continue
 		}
 		p.StartOffset, p.HighWatermark, p.EndOffset, p.Dropped = log.StartOffset(), log.HighWatermark(), log.EndOffset(), log.Dropped()
 		if d, ok := drains[log.Partition()]; ok {
 			p.Drained, p.Upstream, p.Drain, p.Error, p.Quarantined = d.Cursor, d.Target, d.State, oneLine(d.Reason), d.Quarantined.Records
+			p.Draining = draining(&d)
 		}
+		p.Drainer = a.drainerName(id)
 		p.Backlog = a.backlog(log, &p, now)
 		out.Backlog.Add(p.Backlog)
 		out.Dropped += p.Dropped

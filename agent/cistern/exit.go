@@ -62,6 +62,8 @@ func classify(err error) *fault {
 		return &fault{err, "`cistern config` prints every key with its default", exitUsage}
 	case errors.Is(err, status.ErrNotRunning):
 		return &fault{err, "start one with `cistern run`, or say where it is with --data, --config or --socket", exitNotRunning}
+	case errors.Is(err, status.ErrNoUplink):
+		return &fault{err, "set one in [uplink] of its configuration; `cistern export` carries records out by hand", exitFailed}
 	case errors.Is(err, status.ErrAlone):
 		return &fault{err, "`cistern site init` begins a site", exitFailed}
 	}

@@ -37,6 +37,9 @@ Commands:
     tail        show committed records as they come
     site        the gateways of a site, and orders to them
     partitions  who leads each partition, who keeps copies
+    drain       how records get to the centre; pause, resume, skip
+    export      write records as files, to carry them by hand
+    import      give the records of an export to the gateway
     config      print the sample configuration, or check a file
     user        make and remove the users of a password file
     dump        show what the journal's files hold
@@ -85,7 +88,8 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("see `"+c.CommandPath()+" --help`", "%w", err)
 	})
-	root.AddCommand(newRun(), newConfig(), newStatus(), newTail(), newSite(), newPartitions(), newUser(), newDump(), newCheck(), newVersion())
+	root.AddCommand(newRun(), newConfig(), newStatus(), newTail(), newSite(), newPartitions(),
+		newDrain(), newExport(), newImport(), newUser(), newDump(), newCheck(), newVersion())
 	return root
 }
 

@@ -64,6 +64,7 @@ type Partition struct {
 	Dropped       int64   `json:"records_dropped"`
 	Quarantined   int64   `json:"records_quarantined"`
 	Backlog       Backlog `json:"backlog"`
+	Draining
 	Replication
 }
 
@@ -94,6 +95,11 @@ type Uplink struct {
 	Bytes     int64     `json:"bytes_drained"`   // since start
 
 	RecordsPerSecond float64 `json:"records_per_second"` // over the last ten
+
+	Kind    string  `json:"kind,omitempty"`     // kafka, mqtt, nats
+	Mode    string  `json:"mode,omitempty"`     // how records are kept from arriving twice
+	ModeWhy string  `json:"mode_why,omitempty"` // who chose it, and why
+	Pacing  *Pacing `json:"pacing,omitempty"`   // nil: records leave as fast as they can
 }
 
 // MQTT is the server for devices. Counters run since start.

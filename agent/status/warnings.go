@@ -33,6 +33,9 @@ const (
 	ConfigDiffers       Code = "CONFIG_DIFFERS"
 	DiskNearlyFull      Code = "DISK_NEARLY_FULL"
 	UplinkDown          Code = "UPLINK_DOWN"
+	BudgetSpent         Code = "DAILY_BYTES_SPENT"
+	ScheduleClosed      Code = "SCHEDULE_CLOSED"
+	DrainPaused         Code = "DRAIN_PAUSED"
 	SourceDown          Code = "SOURCE_DOWN"
 	AnonymousListener   Code = "ANONYMOUS_LISTENER"
 	ClockUnset          Code = "CLOCK_UNSET"
@@ -87,6 +90,12 @@ var Warnings = []Warning{
 		"At this rate records will be refused or dropped, as each stream's when_full says. Bring the uplink back, or give [storage] max_bytes more room."},
 	{UplinkDown, Warn, "the central cluster can't be reached",
 		"Records are buffered and will be drained when it is back. Check the gateway's network, brokers in [uplink.kafka], certificates and passwords."},
+	{BudgetSpent, Warn, "the daily budget of the uplink is used up",
+		"Records are buffered until the day ends, by local time. If this comes every day there is more to send than daily_bytes in [uplink] allows: give it more, or send less."},
+	{ScheduleClosed, Warn, "the hours of the uplink leave a backlog that grows old",
+		"Nothing leaves outside schedule in [uplink], and records wait for more than a day: the hours are too short for what comes in, or the link is down when they come."},
+	{DrainPaused, Warn, "the drain of a partition is paused",
+		"On an operator's word its records stay here. `cistern drain resume` lets them go on."},
 	{SourceDown, Warn, "an external MQTT broker can't be reached",
 		"The broker keeps messages for this gateway up to its own limits. Check [[mqtt.source]] and the broker."},
 	{AnonymousListener, Warn, "anybody on the network may publish",

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/vmihailenco/msgpack/v5"
+
 	"cistern/bridge/drain"
 	"cistern/gossip/metadata"
 	"cistern/segstore"
@@ -13,11 +15,18 @@ import (
 
 // Drains are the drain's cursors of a store whose gateway does not drain: it is
 // stopped, or has no uplink.
-type Drains struct{ d *drain.Drainer }
+type Drains struct {
+	d     *drain.Drainer
+	state drain.State
+}
 
-// OpenDrains reads the cursors of all partitions of a store.
-func OpenDrains(store *segstore.Store) (*Drains, error) {
-	d, err := drain.New(drain.Config{Sink: nowhere{}, State: store.State(), Quarantine: nowhere{}, Logger: slog.New(slog.DiscardHandler),
+// OpenDrains reads the cursors of all partitions of a store from where they are
+// kept; nil: the store itself.
+func OpenDrains(store *segstore.Store, state drain.State) (*Drains, error) {
+	if state == nil {
+		state = store.State()
+	}
+	d, err := drain.New(drain.Config{Sink: nowhere{}, State: state, Quarantine: nowhere{}, Logger: slog.New(slog.DiscardHandler),
 		OnCursor: func(p metadata.PartitionID, offset int64) {
 			if log := store.Log(p); log != nil {
 				log.SetDrained(offset)
@@ -37,11 +46,34 @@ func OpenDrains(store *segstore.Store) (*Drains, error) {
 			log.SetDrained(next)
 		}
 	}
-	return &Drains{d}, nil
+	return &Drains{d, state}, nil
 }
 
 // Status returns where the drain of each partition stands.
 func (s *Drains) Status() []drain.PartitionStatus { return s.d.Status().Partitions }
+
+// InDoubt reports whether the drain of a partition had not heard what became of the
+// batches that it sent last.
+func (s *Drains) InDoubt(p metadata.PartitionID) bool {
+	var stored struct { // as package drain keeps it, of versions 1 and 2
+		Doubt bool `msgpack:"doubt"`
+		Live  struct {
+			Doubt bool `msgpack:"doubt"`
+		} `msgpack:"live"`
+		Older []struct {
+			Doubt bool `msgpack:"doubt"`
+		} `msgpack:"older"`
+	}
+	b := s.state.Get("drain/" + p.String())
+	if b == nil || msgpack.Unmarshal(b, &stored) != nil {
+		return false
+	}
+	doubt := stored.Doubt || stored.Live.Doubt
+	for _, f := range stored.Older {
+		doubt = doubt || f.Doubt
+	}
+	return doubt
+}
 
 // Skip moves cursors durably: what lies below the offset given for a partition
 // will not be drained.

@@ -44,6 +44,13 @@ func (f facts) encode() []byte {
 	return append(b, f.producers...)
 }
 
+// Confirmed returns the high watermark that was kept of a copy, by a gateway that
+// does not run: what lies below was confirmed, what lies above may have been.
+func Confirmed(s *segstore.Store, id metadata.PartitionID) (int64, error) {
+	f, err := loadFacts(s.State(), id)
+	return f.HighWatermark, err
+}
+
 // Unclean returns the partitions of which flash has lost what was confirmed:
 // found damaged, or ending below a high watermark that was kept. A gateway that
 // has any must say so when it registers.

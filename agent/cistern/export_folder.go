@@ -1,0 +1,239 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"cistern/agent/config"
+	"cistern/bridge/export"
+	"cistern/gossip/metadata"
+	"cistern/gossip/quorum"
+	"cistern/segstore"
+	"cistern/segstore/replica"
+)
+
+// folder is the data folder of a gateway that is stopped.
+type folder struct {
+	config config.Config
+	store  *segstore.Store
+	drains *export.Drains
+	site   *metadata.Image // nil: the gateway was on its own
+}
+
+var errRunning = hinted(errors.New("an agent is running on this store"), "stop it, or ask it with --live")
+
+// openFolder opens it as the agent would after a crash, so that what a power cut
+// tore off is settled.
+func (p *place) openFolder() (*folder, error) {
+	c, err := p.load()
+	if err != nil {
+		return nil, err
+	}
+	if c.Gateway.Name == "" {
+		c.Gateway.Name, _ = os.Hostname()
+	}
+	n, err := segstore.Inspect(c.Gateway.Data)
+	if err != nil {
+		return nil, hinted(err, "name the gateway's data folder with --data, or its configuration with --config")
+	}
+	if n.InUse {
+		return nil, errRunning
+	}
+	o := segstore.Config{Dir: c.Gateway.Data, MaxBytes: c.Storage.MaxBytes, SegmentBytes: c.Storage.SegmentBytes, Logger: slog.New(slog.DiscardHandler)}
+	if s := n.Segments(); len(s) > 0 && s[0].Bytes >= segstore.SegmentBytesMin {
+		o.SegmentBytes = s[0].Bytes // as they are, whatever the file says now
+	}
+	f := &folder{config: c}
+	if f.site, err = siteOf(c.Gateway.Data); err != nil {
+		return nil, err
+	}
+	if f.store, err = segstore.Open(o); errors.Is(err, segstore.ErrInUse) {
+		return nil, errRunning
+	}
+	if err != nil {
+		return nil, err
+	}
+	var cursors siteCursors
+	if f.site != nil {
+		cursors = siteCursors{f.site}
+		f.drains, err = export.OpenDrains(f.store, cursors)
+	} else {
+		f.drains, err = export.OpenDrains(f.store, nil)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.store.Close())
+	}
+	return f, nil
+}
+
+// siteOf is what the folder's gateway knew of its site, nil when it was on its
+// own.
+func siteOf(data string) (*metadata.Image, error) {
+	r, err := quorum.Inspect(filepath.Join(data, quorumFolder))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("what the gateway knew of its site can't be read: %w", err)
+	case r.LogIndex == 0:
+		return nil, nil
+	}
+	return r.Image, nil
+}
+
+// siteCursors are the drain's cursors as a stopped gateway of a site knew them.
+// They are the site's, and can't be changed here.
+type siteCursors struct{ image *metadata.Image }
+
+var errSiteCursor = errors.New("the position of the drain belongs to the site")
+
+// Get implements drain.State.
+func (s siteCursors) Get(key string) []byte {
+	for p, d := range s.image.Drains {
+		if key == "drain/"+p.String() {
+			return d.Cursor
+		}
+	}
+	return nil
+}
+
+// Put implements drain.State.
+func (siteCursors) Put(string, []byte) {}
+
+// PutSync implements drain.State.
+func (siteCursors) PutSync(string, []byte) error { return errSiteCursor }
+
+// parts are the partitions to export.
+func (f *folder) parts(flags *exportFlags) (parts []export.Part, err error) {
+	known := flags.stream == ""
+	for _, d := range f.drains.Status() {
+		log := f.store.Log(d.Partition)
+		if flags.stream != "" && d.Partition.Stream != flags.stream {
+			continue
+		}
+		known = true
+		p := export.Part{Log: log}
+		p.From, p.To = flags.span(log.StartOffset(), d.Cursor, log.HighWatermark())
+		if p.From >= p.To {
+			continue
+		}
+		p.InDoubt = flags.from == fromUndrained && f.drains.InDoubt(d.Partition)
+		if f.site != nil {
+			confirmed, err := replica.Confirmed(f.store, d.Partition)
+			if err != nil {
+				return nil, err
+			}
+			if confirmed < p.To {
+				p.Confirmed = &confirmed
+			}
+		}
+		parts = append(parts, p)
+	}
+	if !known {
+		return nil, hinted(fmt.Errorf("there is no stream %q in this folder", flags.stream), "`cistern check` lists what is in it")
+	}
+	return parts, nil
+}
+
+// parked counts what waits here for leaders elsewhere, or waited.
+func (f *folder) parked() (records int64) {
+	for _, log := range f.store.Logs() {
+		if metadata.IsReserved(log.Partition().Stream) {
+			records += log.EndOffset() - log.StartOffset()
+		}
+	}
+	return records
+}
+
+// fromFolder exports what a stopped gateway has.
+func (f *exportFlags) fromFolder(c *cobra.Command) (err error) {
+	from, err := f.where.openFolder()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, from.store.Close()) }()
+	if f.move && from.site != nil {
+		return hinted(fmt.Errorf("this folder is of a gateway of the site %s, which drains the same records from others: a move needs the site", from.config.Gateway.Site),
+			"export without --move, or with --live at the gateway that drains them")
+	}
+	if m, pending := f.pendingMove(); pending {
+		if m.Store != fmt.Sprintf("%x", from.store.ID()) {
+			return fmt.Errorf("%s is an export of another gateway's folder", f.out)
+		}
+		return f.finishMove(c, m, from.skip(c))
+	}
+	parts, err := from.parts(f)
+	if err != nil {
+		return err
+	}
+	if err := from.sayWhatIsLeftOut(c); err != nil || len(parts) == 0 {
+		return errors.Join(err, nothingToExport(c, len(parts)))
+	}
+	g := &from.config.Gateway
+	m, err := export.Export(c.Context(), f.options(c, export.Manifest{Site: g.Site, Gateway: g.Name, Store: fmt.Sprintf("%x", from.store.ID())}), parts)
+	endProgress(c)
+	if err != nil {
+		return exportError(err, f.out)
+	}
+	if f.move {
+		return f.finishMove(c, m, from.skip(c))
+	}
+	return f.report(c, m)
+}
+
+// skip has the drain of a stopped gateway skip what was exported.
+func (f *folder) skip(c *cobra.Command) func(m *export.Manifest) error {
+	return func(m *export.Manifest) error {
+		to := map[metadata.PartitionID]int64{}
+		for i := range m.Partitions {
+			to[m.Partitions[i].ID()] = m.Partitions[i].NextOffset
+		}
+		return f.drains.Skip(c.Context(), to, whyMoved(m))
+	}
+}
+
+func (f *folder) sayWhatIsLeftOut(c *cobra.Command) error {
+	if n := f.parked(); n > 0 {
+		_, err := fmt.Fprintf(c.ErrOrStderr(), "note: up to %s waited here for leaders elsewhere, and are not exported: start the gateway in its site to hand them over\n", plural64(n, "record"))
+		return err
+	}
+	return nil
+}
+
+func nothingToExport(c *cobra.Command, parts int) error {
+	if parts > 0 {
+		return nil
+	}
+	_, err := fmt.Fprintln(c.OutOrStdout(), "there is nothing to export")
+	return err
+}
+
+func whyMoved(m *export.Manifest) string { return "moved by export " + m.ID }
+
+// pendingMove is the export in the folder whose move has not ended.
+func (f *exportFlags) pendingMove() (*export.Manifest, bool) {
+	if !f.move {
+		return nil, false
+	}
+	m, err := export.ReadManifest(f.out)
+	return m, err == nil && m.Move == export.Pending
+}
+
+// finishMove ends a move: the records are in files, durably; now the drain skips
+// them, durably; then the manifest says that they may be imported.
+func (f *exportFlags) finishMove(c *cobra.Command, m *export.Manifest, skip func(*export.Manifest) error) error {
+	if err := skip(m); err != nil {
+		return hinted(fmt.Errorf("the records are exported, but the gateway still drains them: %w", err), "the same command tries it again")
+	}
+	m.Move = export.Done
+	if err := export.WriteManifest(f.out, m); err != nil {
+		return hinted(err, "the same command tries it again")
+	}
+	return f.report(c, m)
+}
