@@ -15,6 +15,8 @@ import (
 	"cistern/agent/config"
 	"cistern/agent/status"
 	"cistern/bridge/drain"
+	"cistern/bridge/drain/pace"
+	"cistern/bridge/drain/shape"
 	"cistern/bridge/mqtt"
 	"cistern/segstore"
 	"cistern/segstore/ingest"
@@ -45,7 +47,9 @@ type Agent struct {
 	site    *site // nil for a gateway on its own
 	clocks  *clocks
 	ingest  *ingest.Accumulator
-	drain   *drain.Drainer // nil without an uplink
+	drain   *drain.Drainer // nil without an uplink, as the next two
+	gate    *pace.Gate
+	shaper  *shape.Shaper
 	readers readers
 	mqtt    atomic.Pointer[mqtt.Server] // nil until devices are let in
 	status  *status.Server
@@ -136,6 +140,10 @@ func (a *Agent) start(c *crew) {
 // serve opens the doors: the status first, since a gateway that waits for its
 // site has something to tell; then devices.
 func (a *Agent) serve(ctx context.Context, c *crew) error {
+	if err := a.recallDrained(); err != nil {
+		return err
+	}
+	a.listenToOperators()
 	if err := a.status.Listen(); err != nil {
 		return err
 	}
@@ -194,6 +202,7 @@ func (a *Agent) close() error {
 	if a.store == nil {
 		return siteErr
 	}
+	a.gate.Close()
 	done := make(chan error, 1)
 	go func() { done <- a.store.Close() }()
 	select {

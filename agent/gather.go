@@ -119,7 +119,7 @@ func (a *Agent) uplink(now time.Time) (status.Uplink, []status.Stream) {
 		out = status.Uplink{
 			Kind: a.config.Uplink.Way(), Mode: s.Uplink.Mode, ModeWhy: s.Uplink.ModeWhy,
 			State: s.Uplink.State, Brokers: s.Uplink.Brokers, ClusterID: s.Uplink.ClusterID, Since: s.Uplink.Since,
-			Records: s.Throughput.Records, Bytes: s.Throughput.Bytes, RecordsPerSecond: s.Throughput.RecordsPerSecond,
+			Pacing: pacing(&s.Gate), Records: s.Throughput.Records, Bytes: s.Throughput.Bytes, RecordsPerSecond: s.Throughput.RecordsPerSecond,
 		}
 		if s.Uplink.State != drain.UplinkUp {
 			out.Error = oneLine(s.Uplink.LastError)
@@ -151,16 +151,14 @@ func (a *Agent) streamStatus(c metadata.StreamConfig, drains map[metadata.Partit
 		id := metadata.PartitionID{Stream: c.Name, Partition: n}
 		log := a.store.Log(id)
 		if log == nil { // no copy here
-			p.Drainer = a.drainerName(id)
 			out.Partitions = append(out.Partitions, p)
 			continue
 		}
 		p.StartOffset, p.HighWatermark, p.EndOffset, p.Dropped = log.StartOffset(), log.HighWatermark(), log.EndOffset(), log.Dropped()
 		if d, ok := drains[log.Partition()]; ok {
 			p.Drained, p.Upstream, p.Drain, p.Error, p.Quarantined = d.Cursor, d.Target, d.State, oneLine(d.Reason), d.Quarantined.Records
-			p.Draining = draining(&d)
+			p.Draining = drainingOf(&d)
 		}
-		p.Drainer = a.drainerName(id)
 		p.Backlog = a.backlog(log, &p, now)
 		out.Backlog.Add(p.Backlog)
 		out.Dropped += p.Dropped

@@ -4,11 +4,10 @@ import (
 	"cistern/agent/status"
 	"cistern/bridge/drain"
 	"cistern/bridge/drain/pace"
-	"cistern/gossip/metadata"
 )
 
-// draining is what the drain tells of a partition that this gateway drains.
-func draining(d *drain.PartitionStatus) status.Draining {
+// drainingOf is what the drain tells of a partition that this gateway drains.
+func drainingOf(d *drain.PartitionStatus) status.Draining {
 	out := status.Draining{
 		Paused: d.Paused, Since: d.Since, Missed: d.Gaps.Records, Skipped: d.Skipped.Records,
 		Retimed: d.Retimed.Records, Abandoned: d.Abandoned.Records, Resent: d.Resent,
@@ -23,20 +22,12 @@ func draining(d *drain.PartitionStatus) status.Draining {
 	return out
 }
 
-// drainerName is who drains a partition, on a site; alone there is no question.
-func (a *Agent) drainerName(p metadata.PartitionID) string {
-	if a.site == nil {
-		return ""
-	}
-	return a.drainer(p)
-}
-
-// pacing is how the gate says it holds records back, nil when it never does.
-func pacing(g *pace.Gate) *status.Pacing {
-	if g == nil {
+// pacing is how the gate says it holds records back, nil while it does not and
+// nothing is set that could.
+func pacing(s *pace.Status) *status.Pacing {
+	if s.Open && s.BytesPerSecond == 0 && s.DailyBytes == 0 && len(s.Schedule) == 0 {
 		return nil
 	}
-	s := g.Status()
 	return &status.Pacing{
 		Open: s.Open, Why: s.Why, Until: s.Until, ClockUnset: s.ClockUnset, Schedule: s.Schedule,
 		BytesPerSecond: s.BytesPerSecond, Ramping: s.Ramping, BytesToday: s.BytesToday, DailyBytes: s.DailyBytes,

@@ -2,11 +2,14 @@ package agent
 
 import (
 	"fmt"
+	"time"
 
 	"cistern/agent/config"
 	"cistern/agent/status"
 	"cistern/bridge/drain"
 	"cistern/bridge/drain/kafkasink"
+	"cistern/bridge/drain/pace"
+	"cistern/bridge/drain/shape"
 	"cistern/bridge/kafka"
 	"cistern/gossip/metadata"
 )
@@ -25,16 +28,16 @@ func (a *Agent) openDrain() error {
 	if err != nil {
 		return err
 	}
-	c := drain.Config{
-		Sink: sink, State: a.store.State(), Quarantine: aside, Logger: a.log,
-		OnCursor: func(p metadata.PartitionID, offset int64) { a.store.Log(p).SetDrained(offset) },
-	}
+	a.gate = a.newGate(sink)
+	a.shaper = a.newShaper()
+	c := a.drainConfig()
+	c.Sink, c.Quarantine = sink, aside
 	if a.site != nil {
 		a.site.cursors = newCursors(a.site)
 		c.State = a.site.cursors
 	}
 	if a.drain, err = drain.New(c); err != nil || a.site != nil {
-		return err // a site's drains follow its leaders
+		return err // a site's drains follow what the site decides
 	}
 	for _, log := range a.store.Logs() {
 		if err := a.drain.Add(log, drain.Term{}); err != nil {
@@ -42,6 +45,44 @@ func (a *Agent) openDrain() error {
 		}
 	}
 	return nil
+}
+
+// drainConfig is what the file says about the drain, whatever it leads to.
+func (a *Agent) drainConfig() drain.Config {
+	c := drain.Config{
+		State: a.store.State(), Gate: a.gate, Shaper: a.shaper, Site: a.config.Gateway.Site, Logger: a.log,
+		LaneOf:   func(stream string) string { return a.stream(stream).Lane },
+		OnCursor: func(p metadata.PartitionID, offset int64) { a.store.Log(p).SetDrained(offset) },
+	}
+	if a.config.Uplink.Order == config.OrderLiveFirst {
+		c.Order = drain.OrderLiveFirst
+	}
+	return c
+}
+
+// newGate makes what decides when bytes may leave. It watches the sink, so that it
+// knows when the uplink is back.
+func (a *Agent) newGate(sink drain.Sink) *pace.Gate {
+	u := &a.config.Uplink
+	kept := paceMemory{a.store.State(), a.log}
+	return pace.New(pace.Config{
+		BytesPerSecond: u.BytesPerSecond, Weights: u.Weights, LiveFirst: u.Order == config.OrderLiveFirst,
+		Schedule: u.Schedule, DailyBytes: u.DailyBytes, RampUp: u.RampUp,
+		Load: kept.load, Save: kept.save,
+		Uplink: func() (time.Time, bool) {
+			s := sink.Uplink()
+			return s.Since, s.State == drain.UplinkUp
+		},
+	})
+}
+
+// newShaper makes what leaves out of what is stored.
+func (a *Agent) newShaper() *shape.Shaper {
+	c := shape.Config{BootAt: a.clocks.BootAt, Logger: a.log}
+	if r := a.config.Uplink.Rebatch; r.Bytes > 0 {
+		c.Rebatch = &shape.Rebatch{Bytes: r.Bytes, Level: r.Level, Linger: r.Linger}
+	}
+	return shape.New(c)
 }
 
 // newSink makes the way upstream that is configured. It dials nothing.
@@ -61,8 +102,12 @@ func (a *Agent) newKafkaSink() (drain.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
+	mode, err := kafkasink.ParseMode(k.Mode)
+	if err != nil {
+		return nil, err
+	}
 	return kafkasink.New(kafkasink.Config{
-		Client: client, Site: a.config.Gateway.Site, Topic: k.Topic,
+		Client: client, Site: a.config.Gateway.Site, Topic: k.Topic, Mode: mode,
 		CreateTopics: k.CreateTopics, Partitions: a.partitions,
 		RequestBytes: k.RequestBytes, Logger: a.log,
 	})

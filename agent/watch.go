@@ -23,6 +23,7 @@ func (a *Agent) watch(ctx context.Context) error {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	for {
+		a.gate.Look()
 		_ = a.Status()
 		select {
 		case <-ctx.Done():

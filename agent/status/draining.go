@@ -5,7 +5,6 @@ import "time"
 // Draining is what the drain of a partition does, beyond its position. What a
 // gateway that drains a partition knows stands there; others name it.
 type Draining struct {
-	Drainer   string      `json:"drainer,omitempty"` // the gateway of the site that drains it
 	Paused    bool        `json:"drain_paused,omitempty"`
 	Since     time.Time   `json:"drain_since,omitzero"` // of Drain, the state
 	Flows     []DrainFlow `json:"drain_flows,omitempty"`
