@@ -48,7 +48,7 @@ bench: ## the journal against the least a durable journal can do
 	@$(GO) build -o build/ ./cross/bench && build/bench $(ARGS)
 
 bench-drain: ## the drain: CPU per KiB, memory, a shaped link, bytes on the wire
-	@$(GO) build -tags $(SHIPPED) -o build/ ./agent/cistern && $(GO) build -o build/bench-drain ./cross/bench/drain && build/bench-drain $(ARGS)
+	@$(GO) build -o build/ ./cross/bench && build/bench -drain $(ARGS)
 
 bench-peers: ## the gateway beside Mosquitto and NATS, under the same load
 	@cd cross/peers && $(GO) build -o ../../build/bench-peers . && ../../build/bench-peers $(ARGS)

@@ -23,6 +23,7 @@ var tasks = map[string]func(in string) (any, error){
 	"fill":   task(fillStore),
 	"reopen": task(reopenStore),
 	"memory": task(measureMemory),
+	"drain":  task(measureDrain),
 }
 
 func task[In, Out any](do func(In) (Out, error)) func(string) (any, error) {

@@ -37,17 +37,24 @@ type plan struct {
 	quick  bool
 }
 
-// sections in the order they are printed.
-var sections = []struct {
+type section struct {
 	name string
 	run  func(context.Context, *plan) error
-}{
+}
+
+// sections in the order they are printed.
+var sections = []section{
 	{"throughput", throughput},
 	{"window", window},
 	{"wear", wear},
 	{"opening", opening},
 	{"memory", memory},
 	{"backlog", backlog},
+}
+
+// drainSections are those of the drain: with -drain, instead.
+var drainSections = []section{
+	{"cpu", drainCPU},
 }
 
 func main() {
@@ -63,6 +70,7 @@ func main() {
 
 func run() error {
 	p := plan{out: os.Stdout, rounds: 3, each: 1200 * time.Millisecond}
+	drain := flag.Bool("drain", false, "measure the drain instead of the journal")
 	only := flag.String("only", "", "comma-separated sections (default: all)")
 	flag.BoolVar(&p.quick, "quick", false, "one short round: shows that everything runs, not how fast")
 	flag.StringVar(&p.dir, "dir", "build/bench-data", "folder on the disk to measure")
@@ -89,7 +97,11 @@ func run() error {
 
 	fmt.Fprintf(p.out, "%s, %s/%s, %s, %d processors, %s\n",
 		time.Now().Format(time.DateOnly), runtime.GOOS, runtime.GOARCH, runtime.Version(), runtime.NumCPU(), kernel())
-	for _, s := range sections {
+	chosen := sections
+	if *drain {
+		chosen = drainSections
+	}
+	for _, s := range chosen {
 		if len(wanted) > 0 && !slices.Contains(wanted, s.name) {
 			continue
 		}
