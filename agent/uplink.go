@@ -97,20 +97,25 @@ func (a *Agent) newSink() (drain.Sink, error) {
 }
 
 func (a *Agent) newKafkaSink() (drain.Sink, error) {
+	c, err := a.kafkaConfig()
+	if err != nil {
+		return nil, err
+	}
+	return kafkasink.New(c)
+}
+
+func (a *Agent) kafkaConfig() (kafkasink.Config, error) {
 	k := &a.config.Uplink.Kafka
 	client, err := kafkaClient(k, a.config.Gateway.Name)
 	if err != nil {
-		return nil, err
+		return kafkasink.Config{}, err
 	}
 	mode, err := kafkasink.ParseMode(k.Mode)
-	if err != nil {
-		return nil, err
-	}
-	return kafkasink.New(kafkasink.Config{
+	return kafkasink.Config{
 		Client: client, Site: a.config.Gateway.Site, Topic: k.Topic, Mode: mode,
 		CreateTopics: k.CreateTopics, Partitions: a.partitions,
 		RequestBytes: k.RequestBytes, Logger: a.log,
-	})
+	}, err
 }
 
 func kafkaClient(k *config.Kafka, name string) (kafka.Config, error) {
