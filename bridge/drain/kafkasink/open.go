@@ -67,11 +67,10 @@ func (l place) settle(ctx context.Context, c *drain.Cursor, how drain.Opening, m
 // we asked was not the one to ask, or did not answer.
 func (s *Sink) misled(topic string, mode Mode, err error) error {
 	s.topics.distrust(topic)
-	err = advise(err, mode)
 	if mode == ModeTransaction {
 		return classifyTxn(err)
 	}
-	return classify(err)
+	return classify(advise(err, mode))
 }
 
 func orNone(err error) error {

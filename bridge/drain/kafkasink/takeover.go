@@ -133,7 +133,7 @@ func busy(err error) bool {
 // classifyTxn is classify for transactions: whoever is fenced, or whose sequence
 // does not fit, begins anew, and that settles everything.
 func classifyTxn(err error) error {
-	err = classify(err)
+	err = classify(advise(err, ModeTransaction))
 	switch drain.VerdictOf(err) {
 	case drain.Misplaced, drain.Forgotten:
 		return &drain.Error{Verdict: drain.Retry, Reason: kafka.Code(err), Err: err}

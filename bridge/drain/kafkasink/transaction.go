@@ -43,16 +43,18 @@ func (t *transaction) run(ctx context.Context) error {
 	t.produce(ctx)
 	l.adapt(t.bytes, time.Since(t.began))
 	if err := <-added; err != nil {
-		return err
+		return t.everybody(err)
 	}
-	good, err := t.judge()
-	if err != nil {
-		return err
+	if ctx.Err() != nil {
+		return t.everybody(kafka.ErrClosed)
 	}
-	if err := ctx.Err(); err != nil {
-		return kafka.ErrClosed
+	good, failure := t.judge()
+	if good > 0 {
+		if err := t.finish(ctx, good); err != nil {
+			return err
+		}
 	}
-	return t.finish(ctx, good)
+	return failure
 }
 
 // produce sends what is queued, and what is queued meanwhile, and returns when
@@ -128,11 +130,11 @@ func nextSequence(sequence, count int32) int32 {
 	return int32((int64(sequence) + int64(count)) & (1<<31 - 1))
 }
 
-// judge returns how many batches are to be committed. A batch that the broker
-// refused for good was not appended, and so neither was what came behind it: what
-// stands before it is committed. After any other failure, only the next owner of
-// the transactional id knows what became of this transaction.
-func (t *transaction) judge() (good int, err error) {
+// judge returns how many batches are to be committed, and what ends the lane. A
+// batch that the broker refused for good was not appended, and so neither was
+// what came behind it: what stands before it is committed. After any other
+// failure only the next owner of the transactional id knows what there is.
+func (t *transaction) judge() (good int, failure error) {
 	for good < len(t.cargo) && t.cargo[good].err == nil {
 		good++
 	}
@@ -142,50 +144,50 @@ func (t *transaction) judge() (good int, err error) {
 	culprit := t.cargo[good]
 	for _, c := range t.cargo[good+1:] {
 		if c.err == nil {
-			return 0, fmt.Errorf("the batch at offset %d was refused, and the one at %d taken: %v", culprit.first, c.first, culprit.err)
+			return 0, t.everybody(fmt.Errorf("the batch at offset %d was refused, and the one at %d taken: %v", culprit.first, c.first, culprit.err))
 		}
 	}
 	switch drain.VerdictOf(culprit.err) {
 	case drain.Refused, drain.Corrupt:
-		t.lane.sequence = culprit.sequence
-		return good, nil
+		return good, fmt.Errorf("a new lane is needed behind a batch that was refused: %v", culprit.err)
 	}
-	return 0, culprit.err
+	return 0, t.everybody(culprit.err)
 }
 
-// finish commits the first good batches, or aborts when there are none, and
-// tells everybody.
+// everybody gives all batches the same failure: what is in a transaction has one
+// fate.
+func (t *transaction) everybody(failure error) error {
+	for _, c := range t.cargo {
+		c.err = classifyTxn(failure)
+	}
+	return failure
+}
+
+// finish commits the first good batches and tells them.
 func (t *transaction) finish(ctx context.Context, good int) error {
 	l := t.lane
 	client := l.lane.sink.client
-	if good > 0 {
-		at := l.position
-		at.Offset = t.cargo[good-1].next
-		if err := patiently(ctx, func() error { return client.CommitInTxn(ctx, l.txn, at) }); err != nil {
-			return err
-		}
+	at := l.position
+	at.Offset = t.cargo[good-1].next
+	if err := patiently(ctx, func() error { return client.CommitInTxn(ctx, l.txn, at) }); err != nil {
+		return t.everybody(err)
 	}
-	if err := patiently(ctx, func() error { return client.EndTxn(ctx, l.txn, good > 0) }); err != nil {
-		return err
+	if err := patiently(ctx, func() error { return client.EndTxn(ctx, l.txn, true) }); err != nil {
+		return t.everybody(err)
 	}
 	l.lane.sink.link.answered()
 	t.open = false
-	t.tell(good, nil)
+	for _, c := range t.cargo[:good] {
+		c.done(c.upstream, nil)
+	}
+	t.cargo = t.cargo[good:]
 	return nil
 }
 
-// tell gives the first n batches the result err, and those behind them what the
-// broker said of each.
-func (t *transaction) tell(n int, err error) {
-	for i, c := range t.cargo {
-		switch {
-		case i >= n:
-			c.done(-1, c.err)
-		case err != nil:
-			c.done(-1, err)
-		default:
-			c.done(c.upstream, nil)
-		}
+// refuse tells what is not committed.
+func (t *transaction) refuse() {
+	for _, c := range t.cargo {
+		c.done(-1, c.err)
 	}
 	t.cargo = nil
 }

@@ -30,8 +30,9 @@ const (
 
 // txnLane is one partition's way in transaction mode. Its goroutine makes
 // transactions of what is queued; a batch's result is told when its transaction
-// is committed. Any failure that leaves open what the broker has ends the lane:
-// whoever opens the next one fences this one and asks.
+// is committed. Any failure ends the lane: whoever opens the next one fences this
+// one and asks where we are. Nothing that was sent behind a failed batch may pass
+// it, and only the broker could tell it from what is sent anew.
 type txnLane struct {
 	lane     lane // the producer that transactions are made under
 	txn      kafka.Transactor
@@ -152,7 +153,7 @@ func (l *txnLane) run(ctx context.Context) error {
 		t := transaction{lane: l, answers: make(chan *cargo, TxnBatchesMax)}
 		if err := t.run(ctx); err != nil {
 			t.abandon(ctx)
-			t.tell(len(t.cargo), classifyTxn(err))
+			t.refuse()
 			return err
 		}
 	}
