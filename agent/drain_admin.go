@@ -65,11 +65,8 @@ func (a *Agent) drainer(p metadata.PartitionID) string {
 		return ""
 	}
 	image := a.site.image()
-	if node := image.Drains[p].Node; node != metadata.NoNode && node != 0 {
-		return nodeName(image, node)
-	}
-	if st := image.Partition(p); st != nil && st.Leader != metadata.NoNode {
-		return nodeName(image, st.Leader)
+	if by, _, _ := image.Drainer(p); by != metadata.NoNode {
+		return nodeName(image, by)
 	}
 	return ""
 }

@@ -73,7 +73,7 @@ func (v *drainView) run(c *cobra.Command, agent *status.Client) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	out := c.OutOrStdout()
-	screen := (v.watch || v.untilEmpty) && !v.json && isTerminal(out)
+	screen := (v.watch || v.untilEmpty) && !v.json && onTerminal(out)
 	for {
 		d, err := agent.Status(c.Context())
 		if c.Context().Err() != nil {
@@ -135,12 +135,8 @@ func redraw(w io.Writer, text string) error {
 	return err
 }
 
-// isTerminal reports whether a person looks at what is written.
-func isTerminal(w io.Writer) bool {
+// onTerminal reports whether a person looks at what is written.
+func onTerminal(w io.Writer) bool {
 	f, isFile := w.(*os.File)
-	if !isFile {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
+	return isFile && os.Getenv("TERM") != "dumb" && isTerminal(f)
 }

@@ -147,7 +147,7 @@ const progressEvery = 200 * time.Millisecond
 // exportProgress says on a terminal how far an export has come.
 func exportProgress(c *cobra.Command) func(metadata.PartitionID, int64, int64) {
 	w := c.ErrOrStderr()
-	if !isTerminal(w) {
+	if !onTerminal(w) {
 		return nil
 	}
 	var last time.Time
@@ -161,7 +161,7 @@ func exportProgress(c *cobra.Command) func(metadata.PartitionID, int64, int64) {
 
 // endProgress takes the line of progress away.
 func endProgress(c *cobra.Command) {
-	if w := c.ErrOrStderr(); isTerminal(w) {
+	if w := c.ErrOrStderr(); onTerminal(w) {
 		fmt.Fprint(w, "\r\x1b[K")
 	}
 }

@@ -78,7 +78,7 @@ func readExport(dir string, anyway bool) (*export.Manifest, error) {
 // verifyExport reads everything once, before anything is taken.
 func verifyExport(c *cobra.Command, dir string, m *export.Manifest) error {
 	var read func(int64)
-	if w := c.ErrOrStderr(); isTerminal(w) {
+	if w := c.ErrOrStderr(); onTerminal(w) {
 		var done, last int64
 		var at time.Time
 		total := m.Bytes()
@@ -100,7 +100,7 @@ func verifyExport(c *cobra.Command, dir string, m *export.Manifest) error {
 
 func importInto(c *cobra.Command, dir string, m *export.Manifest, to export.Taker) error {
 	var told func(metadata.PartitionID, int64)
-	if w := c.ErrOrStderr(); isTerminal(w) {
+	if w := c.ErrOrStderr(); onTerminal(w) {
 		total := m.Records()
 		told = func(p metadata.PartitionID, records int64) {
 			fmt.Fprintf(w, "\r%s: %s of %s records\x1b[K", p, humanCount(records), humanCount(total))

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -95,27 +96,21 @@ func Export(ctx context.Context, o Options, parts []Part) (*Manifest, error) {
 
 // prepare makes the folder ready: new, or cleared of what was broken off.
 func (o *Options) prepare() error {
-	if err := o.FS.MkdirAll(o.Dir); err != nil {
+	// The folder's name must be as durable as what will be in it.
+	if err := errors.Join(o.FS.MkdirAll(o.Dir), o.FS.SyncDir(filepath.Dir(o.Dir))); err != nil {
 		return err
 	}
 	names, err := o.FS.List(o.Dir)
 	if err != nil {
 		return err
 	}
-	unfinished := false
-	for _, name := range names {
-		switch name {
-		case ManifestName:
-			return fmt.Errorf("%s holds an export: %w", o.Dir, ErrOccupied)
-		case unfinishedName:
-			unfinished = true
-		}
-	}
-	if len(names) > 0 && !unfinished {
-		return fmt.Errorf("%s: %w", o.Dir, ErrOccupied)
-	}
-	if unfinished {
+	switch {
+	case slices.Contains(names, ManifestName):
+		return fmt.Errorf("%s holds an export: %w", o.Dir, ErrOccupied)
+	case slices.Contains(names, unfinishedName):
 		return o.clear(names)
+	case len(names) > 0 && !slices.Equal(names, []string{unfinishedName + partialSuffix}):
+		return fmt.Errorf("%s: %w", o.Dir, ErrOccupied)
 	}
 	return writeWhole(o.FS, o.Dir, unfinishedName, strings.NewReader("An export into this folder has begun and not ended. What is here is no use.\n"))
 }

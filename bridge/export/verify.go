@@ -9,24 +9,28 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"cistern/gossip/metadata"
 	"cistern/segstore/batch"
+	"cistern/segstore/vfs"
 )
 
 // Verify reads every file of an export and compares it with the manifest: its
 // size and checksum, and of batches their own checksums and their order. read is
 // called with the bytes of each piece; nil: not at all.
 func Verify(ctx context.Context, dir string, m *Manifest, read func(bytes int64)) error {
+	return verify(ctx, vfs.OS, dir, m, read)
+}
+
+func verify(ctx context.Context, fsys vfs.FS, dir string, m *Manifest, read func(bytes int64)) error {
 	if read == nil {
 		read = func(int64) {}
 	}
 	for i := range m.Partitions {
 		for j := range m.Partitions[i].Files {
 			f := &m.Partitions[i].Files[j]
-			if err := verifyFile(ctx, dir, f, m.Format, read); err != nil {
+			if err := verifyFile(ctx, fsys, dir, f, m.Format, read); err != nil {
 				return fmt.Errorf("%s: %w", f.Name, err)
 			}
 		}
@@ -37,25 +41,27 @@ func Verify(ctx context.Context, dir string, m *Manifest, read func(bytes int64)
 // ErrDamaged says that a file is not what was written.
 var ErrDamaged = errors.New("the file is damaged: copy it again")
 
-func verifyFile(ctx context.Context, dir string, f *File, format Format, read func(int64)) error {
-	in, err := os.Open(filepath.Join(dir, filepath.FromSlash(f.Name)))
+func verifyFile(ctx context.Context, fsys vfs.FS, dir string, f *File, format Format, read func(int64)) error {
+	in, err := fsys.OpenRead(filepath.Join(dir, filepath.FromSlash(f.Name)))
 	if err != nil {
 		return err
 	}
 	defer in.Close()
+	size, err := in.Size()
+	if err != nil {
+		return err
+	}
 	sum := sha256.New()
-	all := io.TeeReader(&watched{in, ctx, read}, sum)
+	all := io.TeeReader(&watched{io.NewSectionReader(in, 0, size), ctx, read}, sum)
 	if format == Kafka {
 		err = verifyBatches(all, f)
 	}
 	rest, copyErr := io.Copy(io.Discard, all)
-	switch info, statErr := in.Stat(); {
+	switch {
 	case copyErr != nil:
 		return copyErr
-	case statErr != nil:
-		return statErr
-	case info.Size() != f.Bytes:
-		return fmt.Errorf("%w (%d bytes, the manifest says %d)", ErrDamaged, info.Size(), f.Bytes)
+	case size != f.Bytes:
+		return fmt.Errorf("%w (%d bytes, the manifest says %d)", ErrDamaged, size, f.Bytes)
 	case hex.EncodeToString(sum.Sum(nil)) != f.SHA256:
 		return fmt.Errorf("%w (its SHA-256 is another)", ErrDamaged)
 	case err != nil:
