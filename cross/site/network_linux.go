@@ -99,11 +99,24 @@ func sweep() {
 
 // Host plugs in one more.
 func (n *Network) Host(name string) (*Host, error) {
+	h, err := n.plugIn(name, len(n.hosts)+1)
+	if err == nil {
+		n.hosts = append(n.hosts, h)
+	}
+	return h, err
+}
+
+// farNumber is far from where hosts count to.
+const farNumber = 200
+
+// Far plugs in a host that does not count among the others.
+func (n *Network) Far(name string) (*Host, error) { return n.plugIn(name, farNumber) }
+
+func (n *Network) plugIn(name string, number int) (*Host, error) {
 	ns, err := n.namespace(name)
 	if err != nil {
 		return nil, err
 	}
-	number := len(n.hosts) + 1
 	h := &Host{namespace: ns, IP: address(number), net: n, number: number, port: fmt.Sprintf("port%d", number)}
 	for _, args := range [][]string{
 		{"-n", n.bridge.name, "link", "add", h.port, "type", "veth", "peer", "name", "eth0", "netns", ns.name},
@@ -115,7 +128,6 @@ func (n *Network) Host(name string) (*Host, error) {
 			return nil, err
 		}
 	}
-	n.hosts = append(n.hosts, h)
 	return h, nil
 }
 

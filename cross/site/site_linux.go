@@ -34,6 +34,8 @@ type Site struct {
 	*rig.Site
 	Net      *Network
 	World    *Host // where devices are, and the uplink ends
+	Modem    *Host // where the uplink ends when it can be cut apart from devices; else nil
+	Valve    *Valve
 	Gateways []*Gateway
 	Ledger   *rig.Ledger
 
@@ -42,6 +44,10 @@ type Site struct {
 	more     string // TOML for every gateway
 	fleets   int    // started so far
 	oneWay   bool   // a gateway's file names only those before it
+	apart    bool   // the uplink ends at Modem
+	dry      string // the gateway that has no uplink in its file
+	uplink   string // TOML for the uplink of every other
+	member   string // TOML for the end of everybody's section [site]
 }
 
 // Gateway is one of them.
@@ -62,7 +68,7 @@ func start(ctx context.Context, s *Site, n int) (*Site, error) {
 	err := s.prepare()
 	for range n {
 		if err == nil {
-			_, err = s.Add(n, "")
+			_, err = s.Add(n, s.member)
 		}
 	}
 	for _, g := range s.Gateways {
@@ -91,11 +97,19 @@ func (s *Site) prepare() (err error) {
 	if s.World, err = s.Net.Host("world"); err != nil {
 		return err
 	}
-	l, err := s.World.listen(net.JoinHostPort(s.World.IP, kafkaPort))
+	end := s.World
+	if s.apart {
+		if s.Modem, err = s.Net.Far("modem"); err != nil {
+			return err
+		}
+		end = s.Modem
+	}
+	l, err := end.listen(net.JoinHostPort(end.IP, kafkaPort))
 	if err != nil {
 		return err
 	}
-	s.Uplink = rig.NewUplinkOn(l)
+	s.Valve = &Valve{Listener: l}
+	s.Uplink = rig.NewUplinkOn(s.Valve)
 	s.Centre = rig.NewCentre(s.programs.Centre, filepath.Join(s.dir, "centre"), s.Uplink.Address())
 	if err := s.Centre.Start(); err != nil {
 		return err
@@ -137,7 +151,11 @@ replace_after = "1m"
 rebalance_after = "10s"
 %s
 `, s.more, s.key(), h.IP, gossipPort, h.IP, sitePort, strings.Join(join, ", "), expect, more)
-	g.Gateway, err = rig.NewGatewayAt(s.programs.Cistern, name, net.JoinHostPort(h.IP, mqttPort), g.dir, filepath.Join(g.dir, "data"), s.Uplink.Address(), toml)
+	uplink := ""
+	if name != s.dry {
+		uplink, toml = s.Uplink.Address(), s.uplink+toml
+	}
+	g.Gateway, err = rig.NewGatewayAt(s.programs.Cistern, name, net.JoinHostPort(h.IP, mqttPort), g.dir, filepath.Join(g.dir, "data"), uplink, toml)
 	if err != nil {
 		return nil, err
 	}
