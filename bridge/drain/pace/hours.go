@@ -115,13 +115,19 @@ func (g *Gate) saveLater() {
 	}
 	counted := g.cfg.DailyBytes > 0 && (h.memory.Used != h.saved.Used || h.memory.Day != h.saved.Day)
 	if counted || h.memory.UpAt.Sub(h.saved.UpAt).Abs() >= upSaveInterval {
-		h.saving = time.AfterFunc(SaveInterval, g.save)
+		h.saving = time.AfterFunc(SaveInterval, func() { g.save(false) })
 	}
 }
 
 // save hands over what has to be remembered.
-func (g *Gate) save() {
+func (g *Gate) save(closing bool) {
+	g.saving.Lock()
+	defer g.saving.Unlock()
 	g.mu.Lock()
+	if g.closed && !closing {
+		g.mu.Unlock()
+		return
+	}
 	h := &g.hours
 	if h.saving != nil {
 		h.saving.Stop()
