@@ -32,6 +32,8 @@ const (
 	SilenceMax = 12 * time.Hour
 	// StopGrace is how long a clean stop waits for answers that are due.
 	StopGrace = 2 * time.Second
+	// QuietTime is how long a request whose answer was lost may take to arrive.
+	QuietTime = 10 * time.Second
 	// RefusedRunMax is how many batches in a row may be quarantined. More
 	// than that is not poison but a topic that is set up wrong.
 	RefusedRunMax = 16

@@ -30,6 +30,10 @@ type flow struct {
 	retime       int64   // the batch that goes with a new time, -1: none
 	splitAt      int64   // where the live flow is to begin anew, see split
 
+	skipFrom int64 // Position when it was last decided what to skip
+
+	quiet time.Time // until then, what was sent before and never answered may arrive
+
 	view flowView   // guarded by partition.mu: what others see
 	kept flowRecord // guarded by partition.mu: what is stored, or will be next
 }
@@ -63,6 +67,9 @@ func newFlow(p *partition, kind Flow, r flowRecord, stored bool) *flow {
 	if stored {
 		f.durable, f.doubted = f.cursor.identity(), f.cursor.InDoubt
 	}
+	if f.cursor.InDoubt {
+		f.unanswered() // by whoever drained before
+	}
 	f.view.State, f.view.since = StateConnecting, p.d.cfg.Now()
 	if f.cursor.Producer >= 0 {
 		f.view.target = f.cursor.Target.String()
@@ -72,7 +79,7 @@ func newFlow(p *partition, kind Flow, r flowRecord, stored bool) *flow {
 
 // begin sets what is true of a flow in which nothing has happened yet.
 func (f *flow) begin(c Cursor) {
-	f.cursor = c
+	f.cursor, f.skipFrom = c, c.Position
 	f.durable, f.doubted = identity{}, false
 	f.contradicted, f.suspect, f.retime, f.single, f.refusedRun = -1, suspect{offset: -1}, -1, 0, 0
 	f.show(0)
@@ -141,7 +148,7 @@ func (f *flow) located(before int64) error {
 		f.logger.Info("position corrected by what upstream has", "flow", f.kind, "from", before, "to", f.cursor.Position)
 	}
 	if f.cursor.Skip > 0 {
-		if err := f.skipped(before); err != nil {
+		if err := f.skipped(); err != nil {
 			return err
 		}
 	}
@@ -152,6 +159,19 @@ func (f *flow) located(before int64) error {
 	}
 	if f.cursor.Position >= f.end {
 		return errDrained
+	}
+	return nil
+}
+
+// unanswered notes that requests were left without an answer: they may be
+// anywhere between here and the broker's disk.
+func (f *flow) unanswered() { f.quiet = time.Now().Add(QuietTime) }
+
+// mayMove refuses to give sequence numbers to other records while requests that
+// carry them may still arrive. Waiting means to look upstream again.
+func (f *flow) mayMove() error {
+	if time.Now().Before(f.quiet) {
+		return fmt.Errorf("records from offset %d on won't be sent; waiting %s for requests whose answers were lost, before their sequence numbers are used for others", f.cursor.Position, QuietTime)
 	}
 	return nil
 }

@@ -159,17 +159,21 @@ func (p *partition) skip(to int64) (s Skipped, err error) {
 	if err != nil {
 		return Skipped{}, err
 	}
-	goesOn.cursor.Skip = goesOn.kept.Skip
+	goesOn.cursor.Skip, goesOn.skipFrom = goesOn.kept.Skip, goesOn.cursor.Position
 	goesOn.publish(0)
 	return s, nil
 }
 
 // skipped moves the cursor past what was given up by hand, now that the sink has
-// found where it is; before is where it was thought to be. What turned out to be
-// upstream was not skipped.
-func (f *flow) skipped(before int64) error {
+// found where it is. What turned out to be upstream was not skipped.
+func (f *flow) skipped() error {
 	was := f.cursor
-	sent := min(f.cursor.Position, f.cursor.Skip) - min(before, f.cursor.Skip)
+	if f.cursor.Skip > f.cursor.Position {
+		if err := f.mayMove(); err != nil {
+			return err
+		}
+	}
+	sent := min(f.cursor.Position, f.cursor.Skip) - min(f.skipFrom, f.cursor.Skip)
 	if f.cursor.Skip > f.cursor.Position {
 		f.cursor.skip(f.cursor.Skip)
 	}

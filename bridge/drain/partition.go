@@ -21,6 +21,7 @@ type partition struct {
 	logger *slog.Logger
 	cancel context.CancelFunc // nil: not started; the drainer's lock
 	ended  chan struct{}      // closed when run has returned
+	outer  context.Context    // of run: it ends when the drain stops, not when it is interrupted
 	more   chan struct{}      // gets a value when a range was added
 
 	resent atomic.Int64 // batches sent again, since Run
@@ -86,6 +87,7 @@ func (p *partition) load() error {
 	p.paused, p.unclean, p.counts = r.Paused, r.Unclean, r.Counts
 	p.live = newFlow(p, Live, r.Live, stored != nil)
 	p.live.end = math.MaxInt64
+	p.live.show(0) // with the end that it has now
 	for _, o := range r.Older {
 		p.older = append(p.older, newFlow(p, Backfill, o, true))
 	}
@@ -132,6 +134,7 @@ func (p *partition) told() {
 
 // run drains until ctx ends, with interruptions.
 func (p *partition) run(ctx context.Context) {
+	p.outer = ctx
 	p.setRunning(true)
 	defer p.setRunning(false)
 	for ctx.Err() == nil {

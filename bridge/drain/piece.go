@@ -58,7 +58,7 @@ func (s *session) tryPrepare() (bool, error) {
 			return false, err
 		}
 	}
-	if s.d.cfg.Shaper == nil && s.retime != h.BaseOffset {
+	if s.d.cfg.Shaper == nil && !s.traits.Identified && s.retime != h.BaseOffset {
 		s.ready = s.verbatim(b, h)
 		return true, nil
 	}
@@ -83,7 +83,7 @@ func (s *session) shape(b []byte, h batch.Header) (bool, error) {
 		return false, nil // what pieces take is known only when they are made
 	}
 	scratch := s.d.pool.get()
-	piece, err := s.d.cfg.Shaper.Next(run, scratch, shape.Options{Partition: s.name(), Identified: s.traits.Identified})
+	piece, err := s.d.cfg.Shaper.Next(run, scratch, s.options)
 	if err != nil {
 		s.d.pool.put(scratch)
 		return s.unshapely(err)
@@ -108,11 +108,6 @@ func (s *session) shape(b []byte, h batch.Header) (bool, error) {
 		s.ready = p
 	}
 	return err == nil, err
-}
-
-// name is how ids name the partition.
-func (s *session) name() string {
-	return fmt.Sprintf("%s/%s/%d", s.d.cfg.Site, s.id.Stream, s.id.Partition)
 }
 
 // readsAgain forgets the end of what was read when there is more behind it in

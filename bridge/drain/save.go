@@ -24,20 +24,29 @@ func (s *session) housekeep() {
 }
 
 // finish ends a session cleanly: the answers that are due get a moment, then
-// the cursor is saved.
+// the cursor is saved. A mere interruption waits for all of them.
 func (s *session) finish() {
 	grace := time.NewTimer(StopGrace)
 	defer grace.Stop()
+	outer := s.outer.Done()
+	if s.outer.Err() == nil {
+		grace.Stop()
+	}
 	for len(s.flights) > 0 {
 		select {
+		case <-outer:
+			grace.Reset(StopGrace)
+			outer = nil
 		case o := <-s.results:
 			f := s.pop(o)
 			if o.err != nil {
+				s.unanswered()
 				s.saveAtStop(false)
 				return
 			}
 			s.landed(f, o.upstream)
 		case <-grace.C:
+			s.unanswered()
 			s.saveAtStop(false)
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cistern/bridge/drain/pace"
+	"cistern/bridge/drain/shape"
 	"cistern/segstore/batch"
 )
 
@@ -14,6 +15,7 @@ type session struct {
 	*flow
 	lane    Lane
 	traits  Traits
+	options shape.Options
 	next    int64        // first offset that was not sent in this session
 	proven  bool         // a batch was acknowledged since the last failure: the whole window may be used
 	flights []flight     // sent and not answered, oldest first
@@ -57,6 +59,7 @@ func newSession(f *flow, lane Lane) *session {
 		linger: lingering{timer: time.NewTimer(time.Hour)},
 		split:  splitting{end: f.log.EndOffset(), begun: time.Now()},
 	}
+	s.options = shape.Options{Partition: fmt.Sprintf("%s/%s/%d", f.d.cfg.Site, f.id.Stream, f.id.Partition), Identified: s.traits.Identified}
 	s.linger.timer.Stop()
 	if s.traits.Window < 1 {
 		s.traits.Window = InFlightMax

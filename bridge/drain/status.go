@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"cistern/bridge/drain/pace"
+	"cistern/bridge/drain/shape"
 	"cistern/gossip/metadata"
 )
 
@@ -89,6 +91,8 @@ type Status struct {
 	Uplink         Uplink            `json:"uplink"`
 	Partitions     []PartitionStatus `json:"partitions"`
 	Throughput     Throughput        `json:"throughput"`
+	Gate           pace.Status       `json:"gate"`
+	Shaped         shape.Stats       `json:"shaped"`
 	BufferBytes    int               `json:"buffer_bytes"`
 	BufferBytesMax int               `json:"buffer_bytes_max"`
 }
@@ -102,6 +106,8 @@ func (d *Drainer) Status() Status {
 	s := Status{
 		Uplink:         d.cfg.Sink.Uplink(),
 		Throughput:     d.meter.read(d.cfg.Now()),
+		Gate:           d.cfg.Gate.Status(),
+		Shaped:         d.cfg.Shaper.Stats(),
 		BufferBytes:    d.budget.inUse(),
 		BufferBytesMax: d.budget.max,
 	}

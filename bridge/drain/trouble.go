@@ -14,11 +14,15 @@ import (
 // recognises what it has. nil means that the session goes on.
 func (s *session) fallen(ctx context.Context, f flight, failure error) error {
 	s.resent.Add(int64(len(s.flights)) + 1)
+	if VerdictOf(failure) == Retry {
+		s.unanswered()
+	}
 	for len(s.flights) > 0 {
 		select {
 		case o := <-s.results:
 			s.pop(o)
-		case <-ctx.Done():
+		case <-s.outer.Done():
+			s.unanswered()
 			return ctx.Err()
 		}
 	}
@@ -102,6 +106,9 @@ func (s *session) corrupt(f flight, failure error) error {
 // Both are durable before anything behind it is sent; a crash in between sets
 // the same batch aside once more.
 func (s *session) setAside(offset int64, reason string, cause error) error {
+	if err := s.mayMove(); err != nil {
+		return err
+	}
 	raw, next, err := s.stored(offset)
 	if err != nil {
 		return &Error{Verdict: Denied, Err: err}
@@ -131,6 +138,9 @@ func (s *session) setAside(offset int64, reason string, cause error) error {
 
 // gap moves the cursor past records that can't be sent because they are gone.
 func (s *session) gap(to int64, why string) error {
+	if err := s.mayMove(); err != nil {
+		return err
+	}
 	before := s.cursor
 	if err := s.move(before, to, Tallies{Gaps: one(to - before.Position)}); err != nil {
 		return err
