@@ -49,6 +49,7 @@ type drainRow struct {
 	Stream        string             `json:"stream"`
 	Partition     int32              `json:"partition"`
 	Here          bool               `json:"here"` // this gateway drains it
+	Site          bool               `json:"-"`    // another one may
 	Target        string             `json:"target,omitempty"`
 	State         string             `json:"state,omitempty"`
 	Reason        string             `json:"reason,omitempty"`
@@ -103,7 +104,7 @@ func (m *drainMeter) look(d *status.Document) *drainLook {
 
 func drainRowOf(d *status.Document, stream string, p *status.Partition) drainRow {
 	r := drainRow{
-		Stream: stream, Partition: p.Partition, Here: p.Drained >= 0 && (d.Site == nil || p.Drainer == "" || p.Drainer == d.Gateway.Name),
+		Stream: stream, Partition: p.Partition, Site: d.Site != nil, Here: p.Drained >= 0 && (d.Site == nil || p.Drainer == "" || p.Drainer == d.Gateway.Name),
 		Target: p.Upstream, State: p.Drain, Reason: p.Error, Position: p.Drained, HighWatermark: p.HighWatermark,
 		Left: p.Backlog.Records, LeftBytes: p.Backlog.Bytes, OldestSeconds: p.Backlog.OldestSeconds,
 		Paused: p.Paused, Skipped: p.Skipped, Quarantined: p.Quarantined, Missed: p.Missed, Retimed: p.Retimed, Abandoned: p.Abandoned,

@@ -49,10 +49,14 @@ func drainCells(r *drainRow, rates bool) []string {
 	cells := []string{r.name(), dash(printable(r.Target)), dash(r.State), "-", "-", "-", "-"}
 	if !r.Here {
 		cells[2] = "elsewhere"
+		note := status.DrainedAt{Partition: r.name(), Gateway: r.Drainer}.String()
+		if !r.Site {
+			cells[2], note = "not drained", ""
+		}
 		if rates {
 			cells = append(cells, "-", "-", "-")
 		}
-		return append(cells, status.DrainedAt{Partition: r.name(), Gateway: r.Drainer}.String())
+		return append(cells, note)
 	}
 	cells[3], cells[4], cells[5], cells[6] = humanCount(r.Position), humanCount(r.Left), humanBytes(r.LeftBytes), humanSeconds(r.OldestSeconds)
 	if rates {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"cistern/agent/status"
 )
@@ -38,6 +39,9 @@ func (s *script) pretend(file string) error {
 	server := &status.Server{Socket: filepath.Join(s.dir, "cistern-data", "cistern.sock"), Gatherer: s.pretender}
 	if s.pretender.doc.Site != nil {
 		server.Site = s.pretender
+	}
+	if s.pretender.doc.Uplink.State != "none" {
+		server.Drain = s.pretender
 	}
 	if err := server.Listen(); err != nil {
 		return err
@@ -121,4 +125,34 @@ func (p *pretender) ApplyStreams(context.Context) ([]string, error) {
 	defer p.mu.Unlock()
 	p.order("apply")
 	return []string{"mqtt"}, nil
+}
+
+// PauseDrain finds that another gateway drains partition 1 of every stream.
+func (p *pretender) PauseDrain(_ context.Context, o status.PauseOrder) (status.PauseAnswer, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.order("pause %q/%d %t", o.Stream, o.Partition, o.On)
+	switch {
+	case o.Stream == "other":
+		return status.PauseAnswer{}, errors.New(`there is no stream "other"`)
+	case o.Partition == 0:
+		return status.PauseAnswer{Done: []string{"mqtt/0"}}, nil
+	}
+	return status.PauseAnswer{Done: []string{"mqtt/0", "mqtt/2"}, Elsewhere: []status.DrainedAt{{Partition: "mqtt/1", Gateway: "gateway-2"}}}, nil
+}
+
+// SkipDrain has a drain at offset 5, and batches of ten records.
+func (p *pretender) SkipDrain(_ context.Context, o status.SkipOrder) (status.SkipAnswer, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.order("skip %s/%d to %d why=%q try=%t", o.Stream, o.Partition, o.To, o.Why, o.Try)
+	if o.Partition == 1 {
+		return status.SkipAnswer{}, errors.New("mqtt/1 is drained by gateway-2; ask there")
+	}
+	if o.To == status.SkipToEnd {
+		o.To = 1240
+	}
+	a := status.SkipAnswer{First: 5, Next: max(5, o.To/10*10), FirstTime: time.UnixMilli(1_700_000_000_000), LastTime: time.UnixMilli(1_700_000_900_000)}
+	a.Records = a.Next - a.First
+	return a, nil
 }
