@@ -277,11 +277,20 @@ func (c *stallConn) Read(b []byte) (int, error) { k, err := c.Conn.Read(b); c.n.
 // TestBrokerRestart stops the whole cluster and starts it again with its data,
 // on the same port, while records come in.
 func TestBrokerRestart(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(mode.String(), func(t *testing.T) {
+			t.Parallel()
+			brokerRestart(t, mode)
+		})
+	}
+}
+
+func brokerRestart(t *testing.T, mode Mode) {
 	dir := t.TempDir()
-	c := fakeCentral(t, kfake.DataDir(dir), kfake.SyncWrites())
+	c := fakeCentral(t, kfake.DataDir(dir), kfake.SyncWrites()).as(mode)
 	c.create("restart", 1)
 	log := newLog("restart", 0).fill(t, 20, 10)
-	g := c.gateway(setup{}, log)
+	g := c.gateway(in(mode, nil), log)
 	g.drained(log)
 	port := portOf(t, c.seeds[0])
 	for range 3 {

@@ -67,28 +67,32 @@ func (c *central) cutOnce(t *testing.T, mode Mode, at int) bool {
 }
 
 func TestLeaderMoves(t *testing.T) {
-	t.Parallel()
-	c := fakeCentral(t, kfake.NumBrokers(3))
-	c.create("moves", 3)
-	var logs []*memLog
-	for p := range int32(3) {
-		logs = append(logs, newLog("moves", p))
-	}
-	g := c.gateway(setup{}, logs...)
-	for round := range 30 {
-		for _, l := range logs {
-			l.append(t, 5, metadata.CodecZstd)
-		}
-		for p := range int32(3) {
-			if err := c.fake.MoveTopicPartition("moves", p, int32(round)%3); err != nil {
-				t.Fatal(err)
+	for _, mode := range modes {
+		t.Run(mode.String(), func(t *testing.T) {
+			t.Parallel()
+			c := fakeCentral(t, kfake.NumBrokers(3)).as(mode)
+			c.create("moves", 3)
+			var logs []*memLog
+			for p := range int32(3) {
+				logs = append(logs, newLog("moves", p))
 			}
-		}
-	}
-	g.drained(logs...)
-	g.stop()
-	for p, l := range logs {
-		c.expect("moves", int32(p), l.id, offsets(0, 150))
+			g := c.gateway(in(mode, nil), logs...)
+			for round := range 30 {
+				for _, l := range logs {
+					l.append(t, 5, metadata.CodecZstd)
+				}
+				for p := range int32(3) {
+					if err := c.fake.MoveTopicPartition("moves", p, int32(round)%3); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			g.drained(logs...)
+			g.stop()
+			for p, l := range logs {
+				c.expect("moves", int32(p), l.id, offsets(0, 150))
+			}
+		})
 	}
 }
 

@@ -93,6 +93,21 @@ func (c *central) as(m Mode) *central {
 // that reads uncommitted records, unless c says otherwise.
 func (c *central) read(topic string, partition int32) []string {
 	c.t.Helper()
+	var values []string
+	seen := map[string]bool{}
+	for _, r := range c.records(topic, partition) {
+		if c.once && seen[string(r.Value)] {
+			continue
+		}
+		seen[string(r.Value)] = true
+		values = append(values, string(r.Value))
+	}
+	return values
+}
+
+// records returns the records of an upstream partition.
+func (c *central) records(topic string, partition int32) []*kgo.Record {
+	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	opts := []kgo.Opt{kgo.SeedBrokers(c.seeds...), kgo.FetchMaxWait(10 * time.Millisecond), kgo.KeepControlRecords(),
@@ -114,8 +129,7 @@ func (c *central) read(topic string, partition int32) []string {
 		c.t.Fatal(err)
 	}
 	end, _ := ends.Lookup(topic, partition)
-	var values []string
-	seen := map[string]bool{}
+	var records []*kgo.Record
 	for next := int64(0); next < end.Offset; {
 		fetches := client.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
@@ -123,14 +137,12 @@ func (c *central) read(topic string, partition int32) []string {
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			next = r.Offset + 1
-			if r.Attrs.IsControl() || c.once && seen[string(r.Value)] {
-				return
+			if !r.Attrs.IsControl() {
+				records = append(records, r)
 			}
-			seen[string(r.Value)] = true
-			values = append(values, string(r.Value))
 		})
 	}
-	return values
+	return records
 }
 
 // expect compares what is upstream with offsets of one log, in order.

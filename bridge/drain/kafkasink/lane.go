@@ -22,6 +22,7 @@ type lane struct {
 	id     int64 // -1: at least once
 	epoch  int16
 	config kafka.TopicConfig
+	halted bool // nothing may leave any more; guarded by sender.mu
 }
 
 // parcel is a batch on its way, or waiting for it.
@@ -105,6 +106,20 @@ func (p *parcel) settle(r kafka.Produced) {
 		if drain.VerdictOf(err) == drain.Retry {
 			p.lane.sink.topics.distrust(p.lane.to.Topic)
 		}
-		p.done(-1, err)
+		p.fail(err)
+	}
+}
+
+// fail tells of a failure. In sequence mode the broker then refuses what was sent
+// behind this batch. At least once nobody does, and what waits must not pass it:
+// the lane ends.
+func (p *parcel) fail(err error) {
+	ends := p.lane.mode == ModeAtLeastOnce
+	if ends {
+		p.lane.sender.halt(p.lane)
+	}
+	p.done(-1, err)
+	if ends {
+		p.lane.sender.cancel(p.lane)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"cistern/bridge/drain"
+	"cistern/bridge/drain/shape"
 )
 
 func TestParseMode(t *testing.T) {
@@ -122,5 +123,46 @@ func TestTooOldForMode(t *testing.T) {
 			})
 			g.stop()
 		})
+	}
+}
+
+// TestIdentified: at least once every record says which it is, and those that
+// arrive twice say the same.
+func TestIdentified(t *testing.T) {
+	t.Parallel()
+	c := newCentral(t).as(ModeAtLeastOnce)
+	stream := c.name("identified")
+	c.create(stream, 1)
+	log := newLog(stream, 0).fill(t, 20, 10)
+	g := c.gateway(in(ModeAtLeastOnce, nil), log)
+	g.drained(log)
+	crashed := g.state.survive(false)
+	g.stop()
+	log.fill(t, 5, 10)
+	g = c.gateway(in(ModeAtLeastOnce, crashed), log)
+	g.drained(log)
+	g.stop()
+	c.expect(stream, 0, log.id, offsets(0, 250))
+
+	ids := map[string]string{}
+	n := 0
+	for _, r := range c.records(stream, 0) {
+		id := ""
+		for _, h := range r.Headers {
+			if h.Key == shape.HeaderID {
+				id = string(h.Value)
+			}
+		}
+		if id == "" {
+			t.Fatalf("a record has no id: %s", r.Value)
+		}
+		if other, seen := ids[id]; seen && other != string(r.Value) {
+			t.Fatalf("id %s is of %s and of %s", id, other, r.Value)
+		}
+		ids[id] = string(r.Value)
+		n++
+	}
+	if len(ids) != 250 || n <= 250 {
+		t.Errorf("%d records with %d ids, want some of 250 twice", n, len(ids))
 	}
 }

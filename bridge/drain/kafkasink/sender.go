@@ -29,6 +29,9 @@ type sender struct {
 func (s *sender) send(p *parcel) {
 	s.mu.Lock()
 	err := s.err
+	if err == nil && p.lane.halted {
+		err = errHalted
+	}
 	if err == nil {
 		s.queue = append(s.queue, p)
 	}
@@ -41,6 +44,16 @@ func (s *sender) send(p *parcel) {
 	case s.wake <- struct{}{}:
 	default:
 	}
+}
+
+// errHalted is the result of parcels behind one that failed.
+var errHalted = errors.New("not sent, since a batch before it failed")
+
+// halt lets nothing of a lane leave any more.
+func (s *sender) halt(l *lane) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.halted = true
 }
 
 // errWithdrawn is the result of parcels that their lane took back.
@@ -156,9 +169,13 @@ func (s *sender) take() (parcels []*parcel, size int) {
 	for _, p := range s.queue {
 		at := spot{p.batch.Topic, p.batch.Partition}
 		fits := len(parcels) == 0 || p.txn == parcels[0].txn && size+len(p.batch.Bytes) <= s.sink.cfg.RequestBytes
-		if passed[at] || !fits {
+		switch {
+		case p.lane.halted: // is about to be taken back
 			kept = append(kept, p)
-		} else {
+			continue
+		case passed[at] || !fits:
+			kept = append(kept, p)
+		default:
 			parcels = append(parcels, p)
 			size += len(p.batch.Bytes)
 		}

@@ -16,7 +16,7 @@ import (
 func TestTake(t *testing.T) {
 	s := &sender{sink: &Sink{cfg: Config{RequestBytes: 100}}}
 	add := func(name string, partition int32, size int) {
-		s.queue = append(s.queue, &parcel{batch: kafka.Batch{Topic: name, Partition: partition, Bytes: make([]byte, size)}})
+		s.queue = append(s.queue, &parcel{lane: &lane{}, batch: kafka.Batch{Topic: name, Partition: partition, Bytes: make([]byte, size)}})
 	}
 	add("a", 0, 60)
 	add("a", 0, 10) // waits for the one before it
@@ -70,6 +70,28 @@ func TestCancel(t *testing.T) {
 	s.cancel(mine)
 	if told != 2 || len(s.queue) != 1 || s.queue[0].lane != other {
 		t.Errorf("%d were told, %d are left", told, len(s.queue))
+	}
+}
+
+// TestHalt: behind a batch that failed at least once, nothing of its lane leaves
+// any more; others are not held up.
+func TestHalt(t *testing.T) {
+	s := &sender{sink: &Sink{cfg: Config{RequestBytes: 100}}, wake: make(chan struct{}, 1)}
+	mine, other := &lane{sender: s, mode: ModeAtLeastOnce}, &lane{sender: s, mode: ModeAtLeastOnce}
+	var told []error
+	tell := func(_ int64, err error) { told = append(told, err) }
+	failed := &parcel{lane: mine, done: tell}
+	s.send(&parcel{lane: mine, done: tell, batch: kafka.Batch{Topic: "a"}})
+	s.halt(mine)
+	s.send(&parcel{lane: mine, done: tell, batch: kafka.Batch{Topic: "a"}})
+	s.send(&parcel{lane: other, done: tell, batch: kafka.Batch{Topic: "a"}})
+	if parcels, _ := s.take(); len(parcels) != 1 || parcels[0].lane != other {
+		t.Errorf("%d parcels leave, want the other lane's", len(parcels))
+	}
+	failed.fail(kerr.NotEnoughReplicas)
+	want := []error{errHalted, kerr.NotEnoughReplicas, errWithdrawn}
+	if !slices.Equal(told, want) {
+		t.Errorf("told %v, want %v", told, want)
 	}
 }
 
