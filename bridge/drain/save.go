@@ -1,7 +1,10 @@
 package drain
 
 import (
+	"errors"
 	"time"
+
+	"cistern/gossip/metadata"
 )
 
 // save writes the position lazily, and has the timer look at the doubt later.
@@ -17,7 +20,7 @@ func (s *session) housekeep() {
 	switch {
 	case s.unsaved > 0:
 		s.save()
-	case len(s.flights) == 0 && s.cursor.InDoubt && s.next == s.cursor.Position && s.proven:
+	case len(s.flights) == 0 && s.cursor.InDoubt && s.next == s.cursor.Position && s.certain():
 		s.cursor.InDoubt, s.doubted = false, false
 		s.saveLazily()
 	}
@@ -51,10 +54,15 @@ func (s *session) finish() {
 			return
 		}
 	}
-	// What was sent by an earlier session is known, too, once a batch behind
-	// it was acknowledged in this one: the broker takes them in order.
-	s.saveAtStop(s.proven)
+	s.saveAtStop(s.certain())
 }
+
+// certain reports whether nothing but what was acknowledged can be upstream. What
+// was sent by an earlier session is known once a batch behind it was acknowledged
+// in this one: the broker takes them in order. What a predecessor sends, who does
+// not know yet that it is one, lies below where the log ended when this session
+// began.
+func (s *session) certain() bool { return s.proven && s.cursor.Position >= s.split.end }
 
 // saveAtStop saves the cursor, and withdraws the doubt when everything that
 // was ever sent is known to have arrived.
@@ -66,7 +74,10 @@ func (s *session) saveAtStop(clean bool) {
 	if s.unsaved == 0 && s.doubted == s.cursor.InDoubt {
 		return
 	}
-	if err := s.saveSync(Tallies{}); err != nil {
+	switch err := s.saveSync(Tallies{}); {
+	case errors.Is(err, metadata.ErrFencedLeaderEpoch):
+		s.logger.Info("another gateway drains the partition now, and its cursor counts", "error", err)
+	case err != nil:
 		s.logger.Error("cursor not saved at stop, the next start searches upstream", "error", err)
 	}
 }
