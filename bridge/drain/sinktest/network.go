@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -96,7 +97,7 @@ type Line struct {
 	Delay time.Duration
 
 	mu    sync.Mutex
-	conns []net.Conn
+	conns []*lineConn
 }
 
 // Dial dials over the line.
@@ -107,11 +108,35 @@ func (n *Line) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.conns = append(n.conns, nc)
+	c := &lineConn{Conn: nc}
+	n.conns = append(n.conns, c)
 	if n.Delay == 0 {
-		return nc, nil
+		return c, nil
 	}
-	return newSlow(nc, n.Delay), nil
+	return newSlow(c, n.Delay), nil
+}
+
+// Deafen loses all answers from now on, until the line is cut.
+func (n *Line) Deafen() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, c := range n.conns {
+		c.deaf.Store(true)
+	}
+}
+
+type lineConn struct {
+	net.Conn
+	deaf atomic.Bool
+}
+
+func (c *lineConn) Read(b []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(b)
+		if err != nil || !c.deaf.Load() {
+			return n, err
+		}
+	}
 }
 
 // Cut ends all connections. It reports whether there was one.
@@ -120,7 +145,7 @@ func (n *Line) Cut() bool {
 	defer n.mu.Unlock()
 	found := len(n.conns) > 0
 	for _, nc := range n.conns {
-		nc.(*net.TCPConn).SetLinger(0)
+		nc.Conn.(*net.TCPConn).SetLinger(0)
 		nc.Close()
 	}
 	n.conns = nil
