@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -23,6 +24,12 @@ type central struct {
 	poison map[identified]string // the reason for which a record is refused
 	broken []string              // what should never have been seen
 	refuse int                   // as many lanes are not opened
+}
+
+func (c *central) say(format string, args ...any) {
+	if modelLog {
+		fmt.Fprintf(os.Stderr, "   "+format+"\n", args...)
+	}
 }
 
 // arrived is a batch upstream.
@@ -88,7 +95,9 @@ func (s *modelSink) Open(ctx context.Context, _ metadata.PartitionID, c *Cursor,
 	if s.mutants.blind {
 		how = Opening{Flow: how.Flow}
 	}
+	before := *c
 	s.c.position(c, how)
+	s.c.say("%p opens %+v at %d (%d), id %d, base %d", s, how, c.Position, before.Position, c.Producer, c.Base)
 	w := &wire{c: s.c, gateway: s, cursor: c, id: c.Producer, stale: c.Base}
 	s.c.lanes = append(s.c.lanes, w)
 	return w, nil
@@ -153,6 +162,8 @@ func (w *wire) reach() bool {
 		if !r.reached {
 			r.reached = true
 			r.upstream, r.err = w.c.take(w.id, r)
+			h, _ := batch.ParseHeader(r.b)
+			w.c.say("%p: id %d, sequence %d, %d records from %d: %d, %v", w.gateway, w.id, r.sequence, h.Count, h.BaseOffset, r.upstream, r.err)
 			return true
 		}
 	}

@@ -181,9 +181,12 @@ func (w *world) end(n *node, dead bool) {
 	<-n.done
 }
 
+// modelLog shows what a seed does.
+var modelLog = os.Getenv("DRAIN_LOG") != ""
+
 // Write keeps the logs, for a report.
 func (w *world) Write(b []byte) (int, error) {
-	if os.Getenv("DRAIN_LOG") != "" {
+	if modelLog {
 		os.Stderr.Write(b)
 	}
 	return len(b), nil

@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -144,11 +145,25 @@ func (s *session) stored(offset int64) (raw []byte, next int64, err error) {
 		return nil, 0, fmt.Errorf("the batch at offset %d is damaged, and where it ends can't be told: %w", offset, err)
 	}
 	if len(rest) == 0 {
-		return raw, s.highWatermark(), nil
+		next, err = s.behindLast(raw, offset)
+		return raw, next, err
 	}
 	following, err := batch.ParseHeader(rest)
 	if err != nil || following.BaseOffset <= offset {
 		return nil, 0, fmt.Errorf("the batch at offset %d is damaged, and where the next one begins can't be told", offset)
 	}
 	return raw, following.BaseOffset, nil
+}
+
+// behindLast returns where the batch at an offset ends behind which nothing could
+// be read: it is the last one, or flash has lost what follows.
+func (s *session) behindLast(raw []byte, offset int64) (int64, error) {
+	if h, err := batch.Verify(raw); err == nil {
+		return h.NextOffset(), nil
+	}
+	hw := s.log.HighWatermark()
+	if last, err := s.log.Read(hw-1, nil, 1); err == nil && bytes.Equal(last, raw) {
+		return hw, nil
+	}
+	return 0, fmt.Errorf("the batch at offset %d is damaged, and where it ends can't be told", offset)
 }

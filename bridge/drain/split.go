@@ -25,7 +25,7 @@ var errBehind = errors.New("a backlog goes beside what is new")
 type splitting struct {
 	judged bool
 	begun  time.Time
-	end    int64  // of the log, then
+	end    int64  // of the log, then: what others know to be confirmed lies below
 	note   string // why it goes on in order
 }
 
