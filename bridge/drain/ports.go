@@ -110,6 +110,10 @@ type Traits struct {
 	// Identified: each record needs a header that says which it is, since the
 	// target admits a resend twice.
 	Identified bool
+	// Unnumbered: nothing that was sent before can be taken for a record with
+	// the same number later. Either batches carry no number upstream, or opening
+	// the lane has ended all that was under way.
+	Unnumbered bool
 }
 
 // Flow is one of the two orders of a partition under OrderLiveFirst. A strict

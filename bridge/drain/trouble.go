@@ -136,6 +136,14 @@ func (s *session) setAside(offset int64, reason string, cause error) error {
 	return nil
 }
 
+// mayMove is flow's, where numbers are at stake at all.
+func (s *session) mayMove() error {
+	if s.traits.Unnumbered {
+		return nil
+	}
+	return s.flow.mayMove()
+}
+
 // gap moves the cursor past records that can't be sent because they are gone.
 func (s *session) gap(to int64, why string) error {
 	if err := s.mayMove(); err != nil {

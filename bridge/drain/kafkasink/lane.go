@@ -68,7 +68,9 @@ func (l *lane) Send(b []byte, h *batch.Header, sequence int32, done func(int64, 
 }
 
 // Traits: at least once, a reader has to be able to tell what came twice.
-func (l *lane) Traits() drain.Traits { return drain.Traits{Identified: l.mode == ModeAtLeastOnce} }
+func (l *lane) Traits() drain.Traits {
+	return drain.Traits{Identified: l.mode == ModeAtLeastOnce, Unnumbered: l.mode == ModeAtLeastOnce}
+}
 
 // Close takes back what has not left yet.
 func (l *lane) Close() { l.sender.cancel(l) }

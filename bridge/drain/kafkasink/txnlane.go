@@ -80,8 +80,11 @@ func (s *Sink) serveTxn(l *txnLane) error {
 // Target names where the lane leads.
 func (l *txnLane) Target() string { return l.lane.Target() }
 
-// Traits: a transaction is worth the more the more batches it has.
-func (l *txnLane) Traits() drain.Traits { return drain.Traits{Window: TxnBatchesMax} }
+// Traits: a transaction is worth the more the more batches it has. Whatever an
+// earlier lane has sent was fenced.
+func (l *txnLane) Traits() drain.Traits {
+	return drain.Traits{Window: TxnBatchesMax, Unnumbered: true}
+}
 
 // Send queues the batch. Its sequence number is of no use here: it counts what
 // this epoch has sent.
