@@ -34,23 +34,24 @@ const (
 func drainCPU(ctx context.Context, p *plan) error {
 	t := newTable(p.out, "CPU of the drain", "Of the sending process; the broker is a stub in another. µs per KiB of stored batches, "+
 		"median of "+fmt.Sprint(p.rounds)+" rounds. \"Over\" is over reading the log and sending the same requests; records per CPU second are thousands.",
-		"stored batch", "records", "read and send", "verbatim", "over, µs/KiB", "over, µs/batch", "franz-go", "verbatim, krec/CPU s", "franz-go, krec/CPU s", "ratio")
+		"stored batch", "records", "read and send", "verbatim", "over, µs/KiB", "over, µs/batch", "merged", "franz-go", "verbatim, krec/CPU s", "merged, krec/CPU s", "franz-go, krec/CPU s", "verbatim to franz-go", "merged to franz-go")
 	for _, size := range drainSizes {
 		cell := DrainCell{Records: size.records, Codec: size.codec}
 		took := map[string]Drained{}
-		for _, way := range []string{"read and send", "verbatim", "decoded, franz-go"} {
+		for _, way := range []string{"read and send", "verbatim", "merged", "decoded, franz-go"} {
 			cell.Way, cell.Bytes = way, drainAmount(p, size.records, way)
 			var err error
 			if took[way], err = medianDrain(ctx, p, cell); err != nil {
 				return err
 			}
 		}
-		floor, ours, theirs := took["read and send"], took["verbatim"], took["decoded, franz-go"]
+		floor, ours, merged, theirs := took["read and send"], took["verbatim"], took["merged"], took["decoded, franz-go"]
 		over := perKiB(ours) - perKiB(floor)
 		mean := float64(ours.Stored) / float64(ours.Batches) / 1024
 		t.row(fmt.Sprintf("%.1f KiB %s", mean, size.codec), fmt.Sprint(size.records), fmt.Sprintf("%.2f", perKiB(floor)),
-			fmt.Sprintf("%.2f", perKiB(ours)), fmt.Sprintf("%.2f", over), fmt.Sprintf("%.1f", over*mean), fmt.Sprintf("%.1f", perKiB(theirs)),
-			count(perCPU(ours)/1000), count(perCPU(theirs)/1000), fmt.Sprintf("%.1f", perCPU(ours)/perCPU(theirs)))
+			fmt.Sprintf("%.2f", perKiB(ours)), fmt.Sprintf("%.2f", over), fmt.Sprintf("%.1f", over*mean), fmt.Sprintf("%.1f", perKiB(merged)), fmt.Sprintf("%.1f", perKiB(theirs)),
+			count(perCPU(ours)/1000), count(perCPU(merged)/1000), count(perCPU(theirs)/1000),
+			fmt.Sprintf("%.1f", perCPU(ours)/perCPU(theirs)), fmt.Sprintf("%.1f", perCPU(merged)/perCPU(theirs)))
 	}
 	return nil
 }
@@ -58,7 +59,7 @@ func drainCPU(ctx context.Context, p *plan) error {
 // drainAmount is how much a cell sends: what decodes takes long for little.
 func drainAmount(p *plan, records int, way string) int64 {
 	n := min(drainBytes, int64(records)*50*batchesMax)
-	if way == "decoded, franz-go" {
+	if way == "decoded, franz-go" || way == "merged" {
 		n = min(n, 32<<20)
 	}
 	if p.quick {

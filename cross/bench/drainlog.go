@@ -15,7 +15,7 @@ import (
 
 const (
 	repeatedBytes = 8 << 20 // of different batches; what is longer repeats them
-	repeatedMax   = 512
+	repeatedMax   = 50_000
 	old           = 24 * time.Hour // how long ago the backlog's records were taken
 )
 
@@ -27,6 +27,7 @@ type repeating struct {
 	mem     []byte
 	batches [][]byte // in mem
 	each    int64    // records in each
+	payload int64    // bytes of all their values
 
 	mu        sync.Mutex
 	repeatEnd int64    // offsets below repeat batches
@@ -44,10 +45,11 @@ func newRepeating(records int, codec metadata.Codec, size int64) (*repeating, er
 	}
 	rng, total := rand.New(rand.NewPCG(1, 2)), int64(0)
 	for used := 0; used < repeatedBytes && len(l.batches) < repeatedMax; {
-		b, err := readings(rng, records, codec)
+		b, payload, err := readings(rng, records, codec)
 		if err != nil {
 			return nil, err
 		}
+		l.payload += payload
 		l.batches = append(l.batches, l.mem[used:used+copy(l.mem[used:], b)])
 		used, total = used+len(b), total+int64(len(b))
 	}
@@ -56,17 +58,20 @@ func newRepeating(records int, codec metadata.Codec, size int64) (*repeating, er
 	return l, nil
 }
 
-// readings returns a batch of what sensors say: JSON of about 200 bytes.
-func readings(rng *rand.Rand, count int, codec metadata.Codec) ([]byte, error) {
+// readings returns a batch of what sensors say, JSON of about 200 bytes, and how
+// many bytes that is before it is packed.
+func readings(rng *rand.Rand, count int, codec metadata.Codec) (b []byte, payload int64, err error) {
 	builder := batch.NewBuilder(codec)
 	at := time.Now().Add(-old).UnixMilli()
 	for i := range count {
 		r := batch.Record{Timestamp: at + rng.Int64N(1000), Key: fmt.Appendf(nil, "plant/line%d/sensor%d", rng.IntN(5), rng.IntN(40)), Value: reading(rng, i)}
 		if full, err := builder.Append(&r); err != nil || full {
-			return nil, fmt.Errorf("record %d of %d: full %v: %w", i, count, full, err)
+			return nil, 0, fmt.Errorf("record %d of %d: full %v: %w", i, count, full, err)
 		}
+		payload += int64(len(r.Value))
 	}
-	return builder.AppendTo(nil, batch.NoProducer)
+	b, err = builder.AppendTo(nil, batch.NoProducer)
+	return b, payload, err
 }
 
 func reading(rng *rand.Rand, i int) []byte {

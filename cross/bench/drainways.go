@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -17,6 +18,8 @@ import (
 
 	"cistern/bridge/drain"
 	"cistern/bridge/drain/kafkasink"
+	"cistern/bridge/drain/pace"
+	"cistern/bridge/drain/shape"
 	"cistern/bridge/kafka"
 	"cistern/gossip/metadata"
 	"cistern/segstore/batch"
@@ -28,13 +31,15 @@ type DrainCell struct {
 	Broker  string
 	Records int // in each stored batch
 	Codec   metadata.Codec
-	Bytes   int64 // of stored batches, about
+	Bytes   int64         // of stored batches, about
+	For     time.Duration // ways that do not end by themselves
 }
 
 // Drained is what it took.
 type Drained struct {
 	CPU, Took                time.Duration
 	Stored, Records, Batches int64
+	Payload                  int64 // bytes of values
 }
 
 // ways to send a log. Each uses up to five unanswered requests.
@@ -42,6 +47,10 @@ var ways = map[string]func(DrainCell, *repeating) error{
 	"read and send":     readAndSend,
 	"verbatim":          drainVerbatim,
 	"decoded, franz-go": decodeAndProduce,
+	"merged":            drainMerged,
+
+	"strict, with fresh records":     withFresh(drain.OrderStrict),
+	"live first, with fresh records": withFresh(drain.OrderLiveFirst),
 }
 
 // measureDrain is done in a process of its own, so that its CPU is the sender's
@@ -59,6 +68,7 @@ func measureDrain(c DrainCell) (d Drained, err error) {
 		d.Stored += int64(len(l.batches[i%int64(len(l.batches))]))
 	}
 	d.Records, d.Batches = l.repeatEnd, l.repeatEnd/l.each
+	d.Payload = l.payload * d.Batches / int64(len(l.batches))
 	begin, cpu := time.Now(), cpuTime()
 	err = way(c, l)
 	d.CPU, d.Took = cpuTime()-cpu, time.Since(begin)
@@ -144,12 +154,20 @@ func produceRequest(out, b []byte) []byte {
 }
 
 // drainVerbatim is ours, as the agent runs it.
-func drainVerbatim(c DrainCell, l *repeating) error { return drainWith(c, l, drain.Config{}, nil) }
+func drainVerbatim(c DrainCell, l *repeating) error {
+	return drainWith(c, l, drain.Config{Gate: pace.New(pace.Config{}), Shaper: shape.New(shape.Config{})}, nil)
+}
+
+// drainMerged merges small batches with the agent's defaults for that.
+func drainMerged(c DrainCell, l *repeating) error {
+	merge := &shape.Rebatch{Linger: time.Millisecond} // nothing comes later
+	return drainWith(c, l, drain.Config{Gate: pace.New(pace.Config{}), Shaper: shape.New(shape.Config{Rebatch: merge})}, nil)
+}
 
 // drainWith drains all that the log holds at its start. also, when not nil, runs
 // meanwhile, and the drain goes on until it ends.
 func drainWith(c DrainCell, l *repeating, cfg drain.Config, also func() error) error {
-	logger := slog.New(slog.DiscardHandler)
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	sink, err := kafkasink.New(kafkasink.Config{Client: kafka.Config{Brokers: []string{c.Broker}, ClientID: "bench"}, Logger: logger})
 	if err != nil {
 		return err

@@ -55,6 +55,10 @@ var sections = []section{
 // drainSections are those of the drain: with -drain, instead.
 var drainSections = []section{
 	{"cpu", drainCPU},
+	{"link", drainLink},
+	{"fresh", drainFresh},
+	{"wire", drainWire},
+	{"memory", drainMemory},
 }
 
 func main() {

@@ -136,7 +136,7 @@ func (s *stub) answer(req kmsg.Request, offsets *int64) kmsg.Response {
 	resp := req.ResponseKind()
 	switch resp := resp.(type) {
 	case *kmsg.ApiVersionsResponse:
-		for key, most := range map[int16]int16{0: 9, 1: 12, 2: 6, 3: 9, 18: 3, 22: 4, 32: 4, 61: 0} {
+		for key, most := range map[int16]int16{0: 9, 1: 12, 2: 6, 3: 9, 18: 3, 22: 4, 32: 4} {
 			resp.ApiKeys = append(resp.ApiKeys, kmsg.ApiVersionsResponseApiKey{ApiKey: key, MaxVersion: most})
 		}
 	case *kmsg.MetadataResponse:
