@@ -7,7 +7,7 @@ import (
 )
 
 // LevelMax is the highest level that NewLevel makes a difference for. Those from
-// LevelBest on take 35 MB for each encoder: see BenchmarkLevels of bridge/drain/shape.
+// LevelBest on take 35 MB for each encoder: see TestLevelMemory.
 const (
 	LevelBest = 10
 	LevelMax  = 22

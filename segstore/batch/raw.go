@@ -38,7 +38,7 @@ func (r *Raw) Header(name string) (value []byte, ok bool) {
 // keeps its buffer.
 type RawReader struct {
 	header  Header
-	section []byte // decompressed, kept
+	section []byte // a buffer for what was compressed with zstd
 	in      []byte // what is left of it
 	left    int32  // records to come
 	last    int64  // offset delta of the record before, -1 at first
@@ -51,12 +51,15 @@ func (r *RawReader) Reset(b []byte, sizeMax int) error {
 	if err := r.header.parseWhole(b); err != nil {
 		return err
 	}
-	section, err := decompressTo(r.section, r.header.Codec(), b[HeaderLen:], max(0, min(sizeMax, SizeMax)))
+	sizeMax = max(0, min(sizeMax, SizeMax))
+	if r.header.Codec() == metadata.CodecZstd {
+		if size := SectionSize(b); size > cap(r.section) && size <= sizeMax {
+			r.section = make([]byte, 0, size+size/4) // the next one may be a little larger
+		}
+	}
+	section, err := decompressTo(r.section, r.header.Codec(), b[HeaderLen:], sizeMax)
 	if err != nil {
 		return fmt.Errorf("base offset %d: %w", r.header.BaseOffset, err)
-	}
-	if r.header.Codec() != metadata.CodecNone {
-		r.section = section
 	}
 	r.in, r.left = section, r.header.Count
 	return nil
