@@ -50,6 +50,7 @@ type Agent struct {
 	drain   *drain.Drainer // nil without an uplink, as the next two
 	gate    *pace.Gate
 	shaper  *shape.Shaper
+	wire    wireMeter // of the uplink
 	readers readers
 	mqtt    atomic.Pointer[mqtt.Server] // nil until devices are let in
 	status  *status.Server

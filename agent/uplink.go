@@ -68,7 +68,7 @@ func (a *Agent) newGate(sink drain.Sink) *pace.Gate {
 	return pace.New(pace.Config{
 		BytesPerSecond: u.BytesPerSecond, Weights: u.Weights, LiveFirst: u.Order == config.OrderLiveFirst,
 		Schedule: u.Schedule, DailyBytes: u.DailyBytes, RampUp: u.RampUp,
-		Load: kept.load, Save: kept.save,
+		Load: kept.load, Save: kept.save, Wire: a.wire.counts,
 		Uplink: func() (time.Time, bool) {
 			s := sink.Uplink()
 			return s.Since, s.State == drain.UplinkUp
@@ -110,6 +110,7 @@ func (a *Agent) kafkaConfig() (kafkasink.Config, error) {
 	if err != nil {
 		return kafkasink.Config{}, err
 	}
+	client.Dial = a.wire.dial
 	mode, err := kafkasink.ParseMode(k.Mode)
 	return kafkasink.Config{
 		Client: client, Site: a.config.Gateway.Site, Topic: k.Topic, Mode: mode,

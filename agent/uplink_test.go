@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"io"
+	"net"
 	"reflect"
 	"testing"
 	"time"
@@ -55,7 +57,7 @@ mode = "at_least_once"
 		t.Errorf("status: %+v", p)
 	}
 	k, err := a.kafkaConfig()
-	if err != nil || k.Mode != kafkasink.ModeAtLeastOnce || k.RequestBytes != 1<<20 {
+	if err != nil || k.Mode != kafkasink.ModeAtLeastOnce || k.Client.Dial == nil || k.RequestBytes != 1<<20 {
 		t.Errorf("%+v, %v", k, err)
 	}
 }
@@ -108,6 +110,36 @@ func TestPaceMemoryOutlivesTheAgent(t *testing.T) {
 	defer again.close()
 	if s := again.gate.Status(); s.BytesToday != 12_345 {
 		t.Errorf("%d bytes are remembered", s.BytesToday)
+	}
+}
+
+// What goes over the uplink is counted, both ways.
+func TestWireMeter(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			defer c.Close()
+			io.CopyN(c, c, 300)
+		}
+	}()
+	var m wireMeter
+	c, err := m.dial(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write(make([]byte, 400)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, make([]byte, 300)); err != nil {
+		t.Fatal(err)
+	}
+	if written, read := m.counts(); written != 400 || read != 300 {
+		t.Errorf("written %d, read %d", written, read)
 	}
 }
 

@@ -31,7 +31,13 @@ import (
 type wire struct {
 	accept chan net.Conn
 	sent   atomic.Int64
+	read   atomic.Int64
 }
+
+// newWire returns a network, before anything is connected to it.
+func newWire() *wire { return &wire{accept: make(chan net.Conn)} }
+
+func (w *wire) counts() (written, read int64) { return w.sent.Load(), w.read.Load() }
 
 func (w *wire) listen(network, address string) (net.Listener, error) {
 	return &listener{wire: w, closed: make(chan struct{})}, nil
@@ -55,6 +61,12 @@ type counted struct {
 func (c *counted) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
 	c.wire.sent.Add(int64(n))
+	return n, err
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.wire.read.Add(int64(n))
 	return n, err
 }
 
@@ -158,9 +170,8 @@ type noQuarantine struct{ t *testing.T }
 func (q noQuarantine) Add(p drain.Poison) error { q.t.Errorf("quarantined: %+v", p); return nil }
 
 // start drains logs into kfake until the test's bubble ends.
-func start(t *testing.T, c drain.Config, logs ...*log) *wire {
+func start(t *testing.T, w *wire, c drain.Config, logs ...*log) {
 	t.Helper()
-	w := &wire{accept: make(chan net.Conn)}
 	central, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(w.listen), kfake.SeedTopics(int32(len(logs)), "s"))
 	if err != nil {
 		t.Fatal(err)
@@ -192,7 +203,6 @@ func start(t *testing.T, c drain.Config, logs ...*log) *wire {
 		}
 		central.Close()
 	})
-	return w
 }
 
 // The cap is what is seen on the wire.
@@ -207,7 +217,8 @@ func TestDrainHoldsTheCap(t *testing.T) {
 			}
 			logs = append(logs, l)
 		}
-		w := start(t, drain.Config{Gate: pace.New(pace.Config{BytesPerSecond: rate})}, logs...)
+		w := newWire()
+		start(t, w, drain.Config{Gate: pace.New(pace.Config{BytesPerSecond: rate, Wire: w.counts})}, logs...)
 		time.Sleep(time.Second) // what is sent to begin with
 		for range 5 {
 			before := w.sent.Load()
@@ -230,8 +241,9 @@ func TestDrainLiveFirst(t *testing.T) {
 		old := l.end
 		var mu sync.Mutex
 		cursor := map[string]int64{}
-		gate := pace.New(pace.Config{BytesPerSecond: rate, LiveFirst: true})
-		w := start(t, drain.Config{Gate: gate, Order: drain.OrderLiveFirst,
+		w := newWire()
+		gate := pace.New(pace.Config{BytesPerSecond: rate, LiveFirst: true, Wire: w.counts})
+		start(t, w, drain.Config{Gate: gate, Order: drain.OrderLiveFirst,
 			OnCursor: func(p metadata.PartitionID, offset int64) { mu.Lock(); cursor[p.Stream] = offset; mu.Unlock() }}, l)
 		time.Sleep(10 * time.Second)
 		sent := func() (live, backfill int64) {

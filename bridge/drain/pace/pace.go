@@ -66,7 +66,7 @@ type Config struct {
 	Weights        map[string]int // by lane; what is not there is 1
 	LiveFirst      bool           // hold the backlog to what the link can take
 	Schedule       []Window       // local time; empty: always
-	DailyBytes     int64          // what may leave on a local day, and one batch; 0: no limit
+	DailyBytes     int64          // what may go over the link on a local day, and one batch; 0: no limit
 	RampUp         bool           // begin slowly after the uplink was away, see RampAfter
 
 	// Load returns what Save was given last, by this process or the one before;
@@ -77,6 +77,10 @@ type Config struct {
 	// Uplink tells whether the uplink is up, and since when. It is asked about once
 	// a second, and must not block; nil: Up has to be called.
 	Uplink func() (since time.Time, up bool)
+
+	// Wire tells what went over the link so far, in bytes: written by this gateway,
+	// and read. It must not block. nil: what was granted stands for it.
+	Wire func() (written, read int64)
 
 	Now  func() time.Time                      // the wall clock; nil: time.Now
 	Rand func(max time.Duration) time.Duration // nil: math/rand/v2
@@ -100,6 +104,7 @@ type Gate struct {
 	inflight inflight
 	hours    hours
 	ramp     ramp
+	wire     wire
 }
 
 // New returns a gate.
@@ -112,6 +117,9 @@ func New(c Config) *Gate {
 	g.settled = now
 	g.hours.load(&g.cfg)
 	g.ramp.load(g.hours.memory.UpAt)
+	if c.Wire != nil {
+		g.wire.written, g.wire.read = c.Wire()
+	}
 	g.look(now, true)
 	return g
 }
@@ -156,6 +164,8 @@ func (g *Gate) look(now time.Time, force bool) {
 	g.looked = now
 	wall := g.cfg.Now()
 	g.hours.look(&g.cfg, wall, now)
+	g.settle(now)
+	g.book()
 	if g.cfg.Uplink != nil {
 		if since, up := g.cfg.Uplink(); up {
 			g.rampAfter(g.ramp.away(since, wall, g.hours.clockSet), now)

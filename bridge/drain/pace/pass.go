@@ -79,6 +79,8 @@ func (p *Pass) end(answered, unsent bool) {
 		if unsent {
 			g.refund(p)
 		}
+		g.settle(now)
+		g.book()
 	}
 	p.state = over
 	g.serve(now)
@@ -89,6 +91,8 @@ func (g *Gate) grant(p *Pass, now time.Time) {
 	g.takeOff(p, now)
 	g.count(int64(p.bytes))
 	p.class.sent += int64(p.bytes)
+	p.class.lately += float64(p.bytes)
+	g.wire.ahead -= int64(p.bytes)
 	p.state = granted
 	if p.granted != nil {
 		close(p.granted)
@@ -99,5 +103,6 @@ func (g *Gate) grant(p *Pass, now time.Time) {
 func (g *Gate) refund(p *Pass) {
 	p.class.debt -= float64(p.bytes)
 	p.class.sent -= int64(p.bytes)
+	g.wire.ahead += int64(p.bytes)
 	g.count(-int64(p.bytes))
 }

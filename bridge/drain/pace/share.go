@@ -14,6 +14,7 @@ type class struct {
 	queue   []*Pass // waiting, in the order of asking
 	waiting int64   // bytes of queue
 	sent    int64   // bytes granted
+	lately  float64 // of these, since the last look, and less and less of what was before
 	out     int64   // bytes granted and not answered
 }
 
