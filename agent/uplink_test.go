@@ -43,12 +43,12 @@ mode = "at_least_once"
 		t.Errorf("the shaper merges up to %d bytes", reach)
 	}
 	for _, lane := range []string{"alarm", "normal"} {
-		a.gate.Ask(pace.Class{Lane: lane}, 10).Done()
+		a.gate.Ask(pace.Class{Lane: lane}, 10)
 	}
 	s := a.gate.Status()
 	want := pace.Status{
-		Open: true, Schedule: []string{"00:00-12:00", "12:00-24:00"}, BytesToday: 20, DailyBytes: 1 << 20, BytesPerSecond: 20_000,
-		Classes: []pace.ClassStatus{{Lane: "alarm", Weight: 8, Sent: 10}, {Lane: "normal", Weight: 1, Sent: 10}},
+		Open: true, Schedule: []string{"00:00-12:00", "12:00-24:00"}, BytesToday: 20, DailyBytes: 1 << 20, BytesPerSecond: 20_000, Unanswered: 20,
+		Classes: []pace.ClassStatus{{Lane: "alarm", Weight: 8, Unanswered: 10, Sent: 10}, {Lane: "normal", Weight: 1, Unanswered: 10, Sent: 10}},
 	}
 	if !reflect.DeepEqual(s, want) {
 		t.Errorf("\n got %+v\nwant %+v", s, want)
