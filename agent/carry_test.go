@@ -1,0 +1,182 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"cistern/bridge/export"
+	"cistern/gossip/metadata"
+	"cistern/segstore/batch"
+)
+
+// foreign builds a chunk of n records from offset first on, three in a batch.
+func foreign(t *testing.T, first, n int64) export.Chunk {
+	t.Helper()
+	c := export.Chunk{Export: "0123456789abcdef", Site: "north", Partition: metadata.PartitionID{Stream: "mqtt", Partition: 2}, From: first}
+	b := batch.NewBuilder(metadata.CodecZstd)
+	for o := first; o < first+n; o += 3 {
+		b.Reset()
+		for i := o; i < min(o+3, first+n); i++ {
+			r := batch.Record{Timestamp: 1_700_000_000_000 + i, Key: fmt.Appendf(nil, "d%d", i%5), Value: fmt.Append(nil, i),
+				Headers: []batch.RecordHeader{{Key: "own", Value: []byte("x")}}}
+			if full, err := b.Append(&r); full || err != nil {
+				t.Fatal(full, err)
+			}
+		}
+		one, err := b.AppendTo(nil, batch.NoProducer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		batch.Stamp(one, o, 0)
+		c.Batches = append(c.Batches, one...)
+	}
+	return c
+}
+
+// taken returns what a gateway holds of a stream: by key, the values in order.
+func taken(t *testing.T, a *Agent, stream string) map[string][]string {
+	t.Helper()
+	all := map[string][]string{}
+	for _, log := range a.store.Logs() {
+		if log.Partition().Stream != stream {
+			continue
+		}
+		for next := log.StartOffset(); next < log.HighWatermark(); {
+			b, err := log.Read(next, nil, 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			whole := export.Chunk{Batches: b}
+			if err := eachRecord(&whole, func(r *batch.Record) error {
+				next = r.Offset + 1
+				all[string(r.Key)] = append(all[string(r.Key)], string(r.Value))
+				want := "north/mqtt/2/" + string(r.Value)
+				if n := len(r.Headers); n != 2 || r.Headers[0].Key != "own" || r.Headers[1].Key != export.HeaderImported || string(r.Headers[1].Value) != want {
+					t.Errorf("offset %d has headers %q", r.Offset, r.Headers)
+				}
+				if got := metadata.PartitionFor(r.Key, 3); got != log.Partition().Partition || r.Timestamp%1_000_000 >= 1000 {
+					t.Errorf("key %s in %s, want partition %d; time %d", r.Key, log.Partition(), got, r.Timestamp)
+				}
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return all
+}
+
+func expectTaken(t *testing.T, a *Agent, when string, n int64) {
+	t.Helper()
+	got := taken(t, a, "mqtt")
+	for d := range int64(5) {
+		var want []string
+		for i := d; i < n; i += 5 {
+			want = append(want, fmt.Sprint(i))
+		}
+		if key := fmt.Sprintf("d%d", d); !slices.Equal(got[key], want) {
+			t.Errorf("%s: %s has %q, want %q", when, key, got[key], want)
+		}
+	}
+}
+
+const threePartitions = "[[stream]]\nname = 'mqtt'\npartitions = 3\n"
+
+func TestImportKeepsRecords(t *testing.T) {
+	c := &carrier{Agent: open(t, threePartitions)}
+	ctx := t.Context()
+	if next, err := c.Imported(ctx, foreign(t, 0, 0)); next != -1 || err != nil {
+		t.Fatal(next, err)
+	}
+	for first := int64(0); first < 60; first += 12 {
+		if next, err := c.Import(ctx, foreign(t, first, 12)); next != first+12 || err != nil {
+			t.Fatal(next, err)
+		}
+	}
+	expectTaken(t, c.Agent, "once", 60)
+	// What was taken is not taken again, nor what reaches into it.
+	for _, again := range []export.Chunk{foreign(t, 0, 12), foreign(t, 48, 12), foreign(t, 51, 12)} {
+		if _, err := c.Import(ctx, again); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expectTaken(t, c.Agent, "again", 63)
+	if next, err := c.Imported(ctx, foreign(t, 0, 0)); next != 63 || err != nil {
+		t.Error(next, err)
+	}
+}
+
+// The gateway fails in the middle of a chunk: some of it is on flash, and nobody
+// knows what. When the chunk comes again, it is there once and in order.
+func TestImportAfterACrash(t *testing.T) {
+	for there := int64(0); there <= 30; there += 3 {
+		c := &carrier{Agent: open(t, threePartitions)}
+		if _, err := c.Import(t.Context(), foreign(t, 0, 30)); err != nil {
+			t.Fatal(err)
+		}
+		// The next chunk was begun, and some of it was taken.
+		whole, some := foreign(t, 30, 30), foreign(t, 30, there)
+		n, err := c.importNote(&whole)
+		if err != nil {
+			t.Fatal(err)
+		}
+		target, err := c.importTarget("mqtt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.noteBegun(&whole, n, map[int32]bool{0: true, 1: true, 2: true}, 60); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.appendChunk(t.Context(), &some, target, nil); err != nil {
+			t.Fatal(err)
+		}
+		// It comes again, in pieces of another size than before.
+		for first := int64(30); first < 75; first += 9 {
+			if _, err := c.Import(t.Context(), foreign(t, first, 9)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		expectTaken(t, c.Agent, fmt.Sprintf("%d were there", there), 75)
+	}
+}
+
+// A chunk whose sender hung up is waited for before the next is looked at.
+func TestImportAfterACancel(t *testing.T) {
+	c := &carrier{Agent: open(t, threePartitions)}
+	for range 20 {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := c.Import(ctx, foreign(t, 0, 30)); err != nil && !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Import(t.Context(), foreign(t, 0, 30)); err != nil {
+		t.Fatal(err)
+	}
+	expectTaken(t, c.Agent, "after cancels", 30)
+}
+
+func TestImportRefuses(t *testing.T) {
+	c := &carrier{Agent: open(t, threePartitions)}
+	damaged, other, empty, reserved := foreign(t, 0, 9), foreign(t, 0, 9), foreign(t, 0, 0), foreign(t, 0, 9)
+	damaged.Batches[90] ^= 1
+	other.Partition.Stream = "other"
+	reserved.Partition.Stream = metadata.ReservedPrefix + "x"
+	short := foreign(t, 0, 9)
+	short.Batches = short.Batches[:len(short.Batches)-1]
+	backwards := foreign(t, 9, 3)
+	backwards.Batches = append(backwards.Batches, foreign(t, 0, 3).Batches...)
+	for want, chunk := range map[string]export.Chunk{
+		"checksum": damaged, "declare it in the configuration": other, "it is empty": empty,
+		`no stream "cistern.x"`: reserved, "cut short": short, "comes behind": backwards,
+	} {
+		if _, err := c.Import(t.Context(), chunk); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+	expectTaken(t, c.Agent, "nothing", 0)
+}
