@@ -157,8 +157,8 @@ func TestTwoDrainers(t *testing.T) {
 		must(t, s.AwaitInSync(ctx))
 		both := cutOneWay(ctx, t, s, deaf)
 		t.Logf("deaf %v: %d partitions were drained by two at once", deaf, both)
-		if both == 0 {
-			t.Errorf("deaf %v: nobody drained beside another", deaf)
+		if deaf && both == 0 { // one that is mute hears that it was replaced
+			t.Error("nobody drained beside another")
 		}
 		must(t, s.Net.Heal())
 	}
@@ -223,8 +223,8 @@ func cutOneWay(ctx context.Context, t *testing.T, s *Site, deaf bool) int {
 			}
 		}
 	}
-	if dropped(t, s) == before {
-		t.Error("nothing was cut")
+	if n := drainers(ctx, s.Others(g)[0])[g.Gateway.Name]; n > 0 || dropped(t, s) == before {
+		t.Errorf("nothing was cut, or %s still has to drain %d partitions", g.Gateway.Name, n)
 	}
 	return len(both)
 }
@@ -233,10 +233,9 @@ func cutOneWay(ctx context.Context, t *testing.T, s *Site, deaf bool) int {
 // uplink comes and goes and one leader has none; then the centre is stopped for
 // longer than anybody waits, and killed and started again. (45 s)
 func TestDrainersDie(t *testing.T) {
-	s := startDrained(t, "")
+	s := startDrained(t, "gateway-3")
 	ctx := within(t, 5*time.Minute)
-	c := s.Gateways[2]
-	must(t, s.Net.Cut(c.Host, s.Modem))
+	dry := s.Gateways[2]
 	f := s.StartFleet(ctx, 12, 5*time.Millisecond, true, s.Gateways...)
 	s.Valve.Turn(3 * behind)
 	must(t, s.Ledger.AwaitConfirmed(ctx, 300))
@@ -247,20 +246,25 @@ func TestDrainersDie(t *testing.T) {
 	running.Go(func() {
 		for flapping.Err() == nil {
 			s.Uplink.Mend(s.Centre.Address())
-			pause(flapping, 1300*time.Millisecond)
+			pause(flapping, 3*time.Second)
 			s.Uplink.Cut()
 			cuts.Add(1)
-			pause(flapping, 500*time.Millisecond)
+			pause(flapping, 700*time.Millisecond)
 		}
 	})
 	assigned := 0
 	for i := range often(10, 100) {
 		must(t, s.AwaitInSync(ctx))
+		for end := time.Now().Add(4 * time.Second); drainers(ctx, dry)[dry.Gateway.Name] > 0 && time.Now().Before(end); {
+			time.Sleep(20 * time.Millisecond)
+		}
+		time.Sleep(time.Duration(i*137%400) * time.Millisecond)
 		g, n := most(ctx, t, s)
-		if n > len(leads(must1(t)(c.seen(ctx)), g)) {
+		d, err := dry.seen(ctx)
+		must(t, err)
+		if n > len(leads(d, g)) {
 			assigned++
 		}
-		time.Sleep(time.Duration(500+i*137%400) * time.Millisecond)
 		g.Kill()
 		time.Sleep(time.Duration(i*89%300) * time.Millisecond)
 		must(t, g.Start(ctx))
@@ -268,7 +272,7 @@ func TestDrainersDie(t *testing.T) {
 	stop()
 	running.Wait()
 	t.Logf("%d drainers killed, %d of them with partitions of others; the uplink cut %d times", often(10, 100), assigned, cuts.Load())
-	if assigned == 0 || cuts.Load() < 3 {
+	if assigned < 2 || cuts.Load() < 3 {
 		t.Error("nobody drained for another, or the uplink was never cut")
 	}
 	s.Uplink.Mend(s.Centre.Address())
@@ -284,15 +288,6 @@ func TestDrainersDie(t *testing.T) {
 	}
 	s.Valve.Turn(0)
 	finish(t, s, f)
-}
-
-// must1 is must for what comes with a value.
-func must1(t *testing.T) func(d *status.Document, err error) *status.Document {
-	return func(d *status.Document, err error) *status.Document {
-		t.Helper()
-		must(t, err)
-		return d
-	}
 }
 
 func pause(ctx context.Context, d time.Duration) {
