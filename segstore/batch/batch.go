@@ -39,7 +39,8 @@
 //   - [Rewrite] gives a batch the identity it has upstream. It corrects the CRC
 //     by algebra and never looks at the records, so a bit that rotted on flash
 //     stays detected instead of being blessed by a new checksum.
-//   - [Records] decodes, for those who must look inside.
+//   - [Records] decodes, for those who must look inside; [RawReader] and
+//     [Builder.AppendRaw] move records to another batch as they are.
 //
 // Input from network or flash never panics and never allocates more than its
 // own length or a limit that the caller gave.

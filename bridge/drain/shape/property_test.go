@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -182,5 +183,38 @@ func TestShaperIsShared(t *testing.T) {
 	}
 	for range users {
 		mustEqual(t, <-done, records)
+	}
+}
+
+// However much goes through, a Shaper weighs the same.
+func TestMemoryIsFlat(t *testing.T) {
+	s := New(config(&Rebatch{Level: 1}))
+	run, _ := runOf(t, 100, 20)
+	scratch := make([]byte, 0, 256<<10)
+	pass := func() {
+		for rest := run; len(rest) > 0; {
+			p, err := s.Next(rest, scratch, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			rest = rest[p.Used:]
+		}
+	}
+	pass()
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	const passes = 100 // 45 MB of records
+	for range passes {
+		pass()
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 1<<20 {
+		t.Errorf("the heap has grown by %d KiB", grown>>10)
+	}
+	// Pools are emptied now and then, and under the race detector at random.
+	if total := after.TotalAlloc - before.TotalAlloc; !raceEnabled && total > 12<<20 {
+		t.Errorf("%d KiB allocated for %d KiB of batches", total>>10, passes*len(run)>>10)
 	}
 }
