@@ -6,8 +6,8 @@
 // # Why not nats.go
 //
 // github.com/nats-io/nats.go v1.55.0 was measured: the linux/arm agent grows by
-// 524 kB, to 15.93 of the 16.0 MB that are promised; this package takes a tenth
-// of that. It also allocates whatever length a server announces, reconnects by
+// 524 kB, to 15.93 of the 16.0 MB that are promised, before the sink that uses
+// it; this package is 26 kB of code. It also allocates whatever length a server announces, reconnects by
 // itself and buffers meanwhile, which a drain must not: it has to know what was
 // answered on which connection.
 //
