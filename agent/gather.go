@@ -160,6 +160,9 @@ func (a *Agent) streamStatus(c metadata.StreamConfig, drains map[metadata.Partit
 			p.Draining = drainingOf(&d)
 		}
 		p.Backlog = a.backlog(log, &p, now)
+		if len(p.Flows) > 1 { // between them lies what is upstream already
+			p.Backlog = share(p.Backlog, drains[id].Lag)
+		}
 		out.Backlog.Add(p.Backlog)
 		out.Dropped += p.Dropped
 		out.Quarantined += p.Quarantined
@@ -179,6 +182,15 @@ func (a *Agent) backlog(log *segstore.Log, p *status.Partition, now time.Time) s
 	if at, ok := a.ages.timeOf(log, first); ok {
 		b.OldestSeconds = max(0, now.Sub(at).Seconds())
 	}
+	return b
+}
+
+// share is what so many records of a backlog are.
+func share(b status.Backlog, records int64) status.Backlog {
+	if b.Records > 0 {
+		b.Bytes = int64(float64(b.Bytes) * float64(records) / float64(b.Records))
+	}
+	b.Records = records
 	return b
 }
 
