@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"sync"
 	"time"
@@ -85,7 +86,7 @@ func (c *cursors) change(ctx context.Context, p metadata.PartitionID, was, is ma
 	// A log that was opened again does not know how far it was drained. After an
 	// election that gave up records the cursor may speak of those.
 	if at, ok := c.site.a.drain.Cursor(p); ok && d.unclean == 0 {
-		log.SetDrained(min(at, log.HighWatermark()))
+		log.SetDrained(at)
 	}
 }
 
@@ -109,4 +110,19 @@ func (s *site) duties() map[metadata.PartitionID]duty {
 		}
 	}
 	return duties
+}
+
+// learnDrained tells the logs how far the site knows them to be drained: what
+// was opened again does not know, and the drain may be at another gateway. A
+// cursor that is older than an election which gave up records may speak of those.
+func (s *site) learnDrained(before, image *metadata.Image) {
+	for p, x := range image.Drains {
+		log, state := s.a.store.Log(p), image.Partition(p)
+		if log == nil || state == nil || state.Unclean > 0 || len(x.Cursor) == 0 || bytes.Equal(before.Drains[p].Cursor, x.Cursor) {
+			continue
+		}
+		if at, err := drain.DrainedOffset(x.Cursor); err == nil {
+			log.SetDrained(at) // never beyond its end
+		}
+	}
 }

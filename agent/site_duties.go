@@ -29,14 +29,15 @@ func (s *site) run(ctx context.Context) error {
 	defer func() { <-done }()
 	tick := time.NewTicker(siteInterval)
 	defer tick.Stop()
-	before := s.quorum.Image()
+	before, drained := s.quorum.Image(), metadata.NewImage()
 	for {
 		image := s.quorum.Image()
 		if err := s.replicas.Apply(image); err != nil {
 			s.a.log.Error("site: a partition is not kept here", "error", err)
 		}
 		s.dropFenced(before, image) // after Apply: what is sent again must not go there again
-		before = image
+		s.learnDrained(drained, image)
+		before, drained = image, image
 		if s.owes(image) {
 			select {
 			case register <- struct{}{}:

@@ -1,0 +1,61 @@
+package agent
+
+import (
+	"fmt"
+	"testing"
+
+	"cistern/gossip/metadata"
+)
+
+// Positions are told in lots that fit into a change, and what was told is
+// forgotten, but not what has come since.
+func TestUntoldPositions(t *testing.T) {
+	c := &cursors{drains: map[metadata.PartitionID]*draining{}}
+	if lots := c.untold(); len(lots) != 0 {
+		t.Fatalf("%d lots of nothing", len(lots))
+	}
+	for i := range 3 * metadata.DrainsMax / 2 {
+		p := metadata.PartitionID{Stream: "s", Partition: int32(i)}
+		c.drains[p] = &draining{duty: duty{leader: 1, epoch: 2}}
+	}
+	lost := metadata.PartitionID{Stream: "s"}
+	for i := range 2 {
+		for p := range c.drains {
+			c.Put(fmt.Sprintf("drain/%s/%d", p.Stream, p.Partition), make([]byte, 100+i))
+		}
+	}
+	lots, n := c.untold(), 0
+	for _, lot := range lots {
+		for _, put := range lot {
+			if n++; put.Seq != 2 || len(put.Cursor) != 101 || put.LeaderEpoch != 1 || put.Epoch != 2 {
+				t.Fatalf("%+v", put)
+			}
+		}
+		if len(lot) > metadata.DrainsMax {
+			t.Errorf("%d in a lot", len(lot))
+		}
+	}
+	if n != len(c.drains) || len(lots) != 2 {
+		t.Fatalf("%d of %d, in %d lots", n, len(c.drains), len(lots))
+	}
+	c.Put("drain/s/0", []byte("newer"))
+	for _, lot := range lots {
+		c.forget(lot)
+	}
+	left := c.untold()
+	if len(left) != 1 || len(left[0]) != 1 || left[0][0].Partition != lost || left[0][0].Seq != 3 || string(c.Get("drain/s/0")) != "newer" {
+		t.Fatalf("%+v", left)
+	}
+	for p := range c.drains {
+		c.drains[p].latest = make([]byte, 4096)
+	}
+	for _, lot := range c.untold() {
+		if size := len(lot) * 4096; size > putBytesMax {
+			t.Errorf("%d bytes in a lot", size)
+		}
+	}
+	c.end(lost)
+	if c.Put("drain/s/0", []byte("late")); c.PutSync("drain/s/0", nil) == nil || c.drains[lost] != nil {
+		t.Error("a drain that has ended still keeps cursors")
+	}
+}
