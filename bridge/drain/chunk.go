@@ -56,29 +56,56 @@ func (c *chunk) abandon() {
 	c.ticket.release()
 }
 
-// bufferPool keeps buffers of one size.
+// bufferClasses: the smallest size there is, ChunkBytes, fits every batch after
+// doubling it so often.
+const bufferClasses = 4
+
+// bufferPool keeps buffers of a size, and larger ones for batches that alone are
+// larger: making those anew costs more than sending them.
 type bufferPool struct {
-	size int
-	pool sync.Pool
+	size  int
+	pools [bufferClasses]sync.Pool
 }
 
-func (p *bufferPool) get() []byte {
-	if b, ok := p.pool.Get().(*[]byte); ok {
+func (p *bufferPool) capacity(class int) int {
+	return min(p.size<<class, max(p.size, metadata.BatchBytesMax))
+}
+
+func (p *bufferPool) get() []byte { return p.fitting(0) }
+
+// fitting returns an empty buffer that n bytes fit into, unless n is more than a
+// batch has.
+func (p *bufferPool) fitting(n int) []byte {
+	class := 0
+	for class < bufferClasses-1 && p.capacity(class) < n {
+		class++
+	}
+	if b, ok := p.pools[class].Get().(*[]byte); ok {
 		return (*b)[:0]
 	}
-	return make([]byte, 0, p.size)
+	return make([]byte, 0, p.capacity(class))
+}
+
+// class returns whose buffer b is, -1: nobody's.
+func (p *bufferPool) class(b []byte) int {
+	for class := range p.pools {
+		if cap(b) == p.capacity(class) {
+			return class
+		}
+	}
+	return -1
 }
 
 func (p *bufferPool) put(b []byte) {
-	if cap(b) == p.size {
-		p.pool.Put(&b)
+	if class := p.class(b); class >= 0 {
+		p.pools[class].Put(&b)
 	}
 }
 
 // fit moves a small content to memory of its size: many partitions that each
 // have a little must not hold a full buffer each.
 func (p *bufferPool) fit(b []byte) []byte {
-	if cap(b) != p.size || len(b) > p.size/4 {
+	if p.class(b) < 0 || len(b) > cap(b)/4 {
 		return b
 	}
 	small := append(make([]byte, 0, len(b)), b...)

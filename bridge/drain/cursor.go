@@ -32,7 +32,8 @@ type Cursor struct {
 	// us under a name (a group's position, say) is of one branch. A new branch
 	// has Producer -1, and begins at Position whatever upstream has of others.
 	Branch int32 `msgpack:"br,omitempty"`
-	// LogEpoch is the highest leader epoch of what was sent, -1: nothing was.
+	// LogEpoch is the highest leader epoch of what was sent or passed over, -1:
+	// nothing was. It may be higher than that, never lower.
 	LogEpoch int32 `msgpack:"le"`
 	// Skip is the offset below which an operator gave up what is not upstream;
 	// 0: none. It takes effect when Position is known for sure.

@@ -23,6 +23,8 @@ type shelf struct {
 	batches [][]byte
 	start   int64
 	hw      int64
+	epoch   int32
+	fresh   bool // records are of now; otherwise they are old
 }
 
 var shelfID = metadata.PartitionID{Stream: "s", Partition: 0}
@@ -38,10 +40,14 @@ func (l *shelf) grow(t *testing.T, batches int) {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	at := int64(0)
+	if l.fresh {
+		at = time.Now().UnixMilli()
+	}
 	for range batches {
 		b := batch.NewBuilder(metadata.CodecNone)
 		for range 10 {
-			if _, err := b.Append(&batch.Record{Value: []byte("v")}); err != nil {
+			if _, err := b.Append(&batch.Record{Timestamp: at, Value: []byte("v")}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -49,7 +55,7 @@ func (l *shelf) grow(t *testing.T, batches int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		batch.Stamp(one, l.hw, 0)
+		batch.Stamp(one, l.hw, l.epoch)
 		l.batches = append(l.batches, one)
 		l.hw += 10
 	}
@@ -130,9 +136,12 @@ func (noQuarantine) Add(Poison) error { return errors.New("nothing is expected h
 type hand struct {
 	sent   []*sending
 	opened []Opening
+	traits Traits
+	ids    int64
 
 	mu   sync.Mutex
 	fail error // what Open says
+	at   int64 // the position that the next Open finds; 0: none
 }
 
 func (s *hand) fails(err error) { s.mu.Lock(); defer s.mu.Unlock(); s.fail = err }
@@ -140,38 +149,67 @@ func (s *hand) fails(err error) { s.mu.Lock(); defer s.mu.Unlock(); s.fail = err
 type sending struct {
 	sequence int32
 	base     int64
+	next     int64
 	done     func(int64, error)
+	flow     Flow
+	id       int64
+	latest   int64 // timestamp
+}
+
+// handLane is a lane of hand's.
+type handLane struct {
+	*hand
+	flow Flow
+	id   int64
 }
 
 func (s *hand) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 func (s *hand) Uplink() Uplink                { return Uplink{State: UplinkUp} }
 func (s *hand) Kick()                         {}
 func (s *hand) Target() string                { return "t/0" }
-func (s *hand) Traits() Traits                { return Traits{} }
+func (s *hand) Traits() Traits                { return s.traits }
 func (s *hand) Close()                        {}
 func (s *hand) Open(_ context.Context, _ metadata.PartitionID, c *Cursor, how Opening) (Lane, error) {
-	s.opened = append(s.opened, how)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.opened = append(s.opened, how)
 	if s.fail != nil {
 		return nil, s.fail
 	}
 	if c.Producer < 0 {
-		c.Incarnate(time.Now(), Target{Cluster: "c", Topic: "t"}, 1, 0, 0)
+		s.ids++
+		c.Incarnate(time.Now(), Target{Cluster: "c", Topic: "t"}, s.ids, 0, 0)
 	}
-	return s, nil
+	if s.at > 0 {
+		c.Position, s.at = s.at, 0
+	}
+	return &handLane{s, how.Flow, c.Producer}, nil
 }
 
-func (s *hand) Send(b []byte, h *batch.Header, sequence int32, done func(int64, error)) {
-	s.sent = append(s.sent, &sending{sequence, h.BaseOffset, done})
+func (l *handLane) Send(b []byte, h *batch.Header, sequence int32, done func(int64, error)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sent = append(l.sent, &sending{sequence, h.BaseOffset, h.NextOffset(), done, l.flow, l.id, h.MaxTimestamp})
 }
 
 // take returns what was sent since the last call.
 func (s *hand) take() []*sending {
 	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	sent := s.sent
 	s.sent = nil
 	return sent
+}
+
+// of returns those of one flow.
+func of(flow Flow, sent []*sending) (own []*sending) {
+	for _, s := range sent {
+		if s.flow == flow {
+			own = append(own, s)
+		}
+	}
+	return own
 }
 
 // bench is a drainer in a bubble, with everything around it.
@@ -185,15 +223,28 @@ type bench struct {
 
 func newBench(t *testing.T, log *shelf, state *memory) *bench {
 	t.Helper()
+	return newBenchOf(t, log, state, Term{}, Config{})
+}
+
+// newBenchOf is newBench with what else a test wants of the drainer.
+func newBenchOf(t *testing.T, log *shelf, state *memory, term Term, c Config) *bench {
+	t.Helper()
 	if state == nil {
 		state = &memory{kept: map[string][]byte{}}
 	}
-	sink := &hand{}
-	d, err := New(Config{Sink: sink, State: state, Quarantine: noQuarantine{}, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	sink, ok := c.Sink.(*hand)
+	if !ok {
+		sink = &hand{}
+	}
+	c.Sink, c.State, c.Logger = sink, state, slog.New(slog.NewTextHandler(io.Discard, nil))
+	if c.Quarantine == nil {
+		c.Quarantine = noQuarantine{}
+	}
+	d, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Add(log, Term{}); err != nil {
+	if err := d.Add(log, term); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -206,7 +257,7 @@ func newBench(t *testing.T, log *shelf, state *memory) *bench {
 
 func (b *bench) answer(sent []*sending) {
 	for _, s := range sent {
-		s.done(s.base+10, nil)
+		s.done(s.next, nil)
 	}
 }
 
@@ -230,4 +281,14 @@ func wantBases(t *testing.T, when string, sent []*sending, want ...int64) {
 	}
 }
 
-func (l *shelf) EndOffsetForEpoch(epoch int32) (int32, int64) { return epoch, l.EndOffset() }
+func (l *shelf) EndOffsetForEpoch(epoch int32) (int32, int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	found, end := int32(-1), int64(-1)
+	for _, b := range l.batches {
+		if h, _ := batch.ParseHeader(b); h.LeaderEpoch <= epoch {
+			found, end = h.LeaderEpoch, h.NextOffset()
+		}
+	}
+	return found, end
+}

@@ -65,8 +65,8 @@ var allSteps = []step{
 			n.view.limit(-1)
 		}
 	}},
-	{"no lanes", 3, func(w *world) { w.central.refuse = 1 + w.rng.IntN(4) }},
-	{"state fails", 2, func(w *world) { w.store.failing, w.store.stored = 1+w.rng.IntN(3), w.rng.IntN(2) == 0 }},
+	{"no lanes", 3, func(w *world) { w.fail(1+w.rng.IntN(4), w.store.failing, false) }},
+	{"state fails", 2, func(w *world) { w.fail(0, 1+w.rng.IntN(3), w.rng.IntN(2) == 0) }},
 	{"crash", 4, (*world).stepCrash},
 	{"stop", 2, (*world).stepStop},
 	{"takeover", 3, (*world).stepTakeover},
@@ -111,6 +111,17 @@ func (w *world) run() error {
 	return w.check()
 }
 
+// fail has as many lanes not opened, and as many synced writes fail; stored: all
+// the same they are.
+func (w *world) fail(lanes, writes int, stored bool) {
+	w.central.mu.Lock()
+	w.central.refuse = lanes
+	w.central.mu.Unlock()
+	w.store.mu.Lock()
+	w.store.failing, w.store.stored = writes, stored
+	w.store.mu.Unlock()
+}
+
 func (w *world) say(format string, args ...any) {
 	fmt.Fprintf(w, "-- %s: "+format+"\n", append([]any{time.Now().Format(time.StampMilli)}, args...)...)
 }
@@ -118,7 +129,9 @@ func (w *world) say(format string, args ...any) {
 // begin starts a gateway with what survived.
 func (w *world) begin() {
 	if w.rng.IntN(2) == 0 {
+		w.store.mu.Lock()
 		w.store.lazy = nil
+		w.store.mu.Unlock()
 	}
 	if w.plan.orders {
 		w.order = Order(w.rng.IntN(2))
@@ -142,7 +155,9 @@ func (w *world) stepAppend() {
 		if reason != "" {
 			for i := range records {
 				r := identified{w.log.history, w.log.end + int64(i)}
+				w.central.mu.Lock()
 				w.central.poison[r] = reason
+				w.central.mu.Unlock()
 				w.missing[r] = reason != invalidTimestamp
 			}
 		}

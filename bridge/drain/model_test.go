@@ -304,7 +304,7 @@ func model(t *testing.T, from, to int, m mutants) (seed int, err error) {
 
 // eventually drains what is left once nothing goes wrong any more.
 func (w *world) eventually() error {
-	w.store.failing, w.central.refuse = 0, 0
+	w.fail(0, 0, false)
 	for _, n := range slices.Clone(w.nodes) {
 		if n.isFenced() {
 			w.end(n, true)

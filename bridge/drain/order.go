@@ -68,6 +68,9 @@ func (d *Drainer) Skip(ctx context.Context, p metadata.PartitionID, to int64, wh
 	if err != nil {
 		return Skipped{}, err
 	}
+	if part.isUnclean() {
+		return Skipped{}, fmt.Errorf("%s: what upstream has of the records that an unclean election gave up is not known yet: wait until the uplink is back", p)
+	}
 	to, err = part.boundary(to)
 	if err != nil {
 		return Skipped{}, err
@@ -141,7 +144,7 @@ func (p *partition) skip(to int64) (s Skipped, err error) {
 		}
 		if s.Records > 0 && to > goesOn.view.Position {
 			goesOn.kept.Cursor = goesOn.cursor
-			goesOn.kept.Skip = to
+			goesOn.kept.Skip, goesOn.kept.LogEpoch = to, max(goesOn.cursor.LogEpoch, p.logEpoch())
 		}
 		var counted Tallies
 		if s.Records > 0 {
@@ -159,7 +162,8 @@ func (p *partition) skip(to int64) (s Skipped, err error) {
 	if err != nil {
 		return Skipped{}, err
 	}
-	goesOn.cursor.Skip, goesOn.skipFrom = goesOn.kept.Skip, goesOn.cursor.Position
+	goesOn.cursor.Skip, goesOn.cursor.LogEpoch = goesOn.kept.Skip, goesOn.kept.LogEpoch
+	goesOn.skipFrom = goesOn.cursor.Position
 	goesOn.publish(0)
 	return s, nil
 }

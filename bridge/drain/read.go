@@ -60,14 +60,19 @@ func (s *session) read() (bool, error) {
 		if !s.ticket.isGranted() {
 			return false, nil
 		}
-		buf, err := s.log.Read(s.next, s.d.pool.get(), s.d.pool.size)
+		room := s.d.pool.fitting(s.large)
+		buf, err := s.log.Read(s.next, room, s.d.pool.size)
+		if cap(buf) != cap(room) {
+			s.d.pool.put(room) // it was too small
+		}
 		whole := len(buf)
+		s.large = whole
 		if s.kind == Backfill && err == nil {
 			buf = cut(buf, s.end)
 		}
 		if err == nil && len(buf) > 0 {
 			s.chunk = newChunk(buf, s.ticket, &s.d.pool)
-			s.chunk.next = behind(buf, s.next)
+			s.chunk.next = behind(s.chunk.buf, s.next)
 			s.ticket = nil
 			return true, nil
 		}

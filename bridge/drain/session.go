@@ -22,6 +22,7 @@ type session struct {
 	results chan outcome // has room for every flight
 	chunk   *chunk       // read, not all sent; nil: none
 	ticket  *ticket      // memory for the next chunk; nil: not asked for
+	large   int          // bytes that were read last: the next are likely as many
 	ready   *parcel      // what goes next; nil: not made yet
 	gate    gateWait
 	linger  lingering

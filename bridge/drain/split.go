@@ -85,9 +85,7 @@ func (p *partition) ranges() int {
 func (f *flow) split() error {
 	at := f.splitAt
 	next := f.cursor.branchOff(at, f.lastBranch()+1)
-	if epoch, _ := f.log.EndOffsetForEpoch(math.MaxInt32); epoch > next.LogEpoch {
-		next.LogEpoch = epoch
-	}
+	next.LogEpoch = max(next.LogEpoch, f.logEpoch())
 	older := newFlow(f.partition, Backfill, flowRecord{From: f.cursor.Position, End: at, Cursor: f.cursor}, false)
 	older.durable, older.doubted = f.durable, f.doubted
 	err := f.put(func() (undo func()) {
@@ -122,4 +120,10 @@ func (p *partition) lastBranch() int32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.live.kept.Branch
+}
+
+// logEpoch returns the leader epoch of the log's last records, -1: it has none.
+func (p *partition) logEpoch() int32 {
+	epoch, _ := p.log.EndOffsetForEpoch(math.MaxInt32)
+	return epoch
 }

@@ -162,6 +162,7 @@ func (s *session) gap(to int64, why string) error {
 // Nothing is in flight.
 func (s *session) move(before Cursor, to int64, counted Tallies) error {
 	s.cursor.skip(to)
+	s.cursor.LogEpoch = max(s.cursor.LogEpoch, s.logEpoch())
 	if err := s.saveSync(counted); err != nil {
 		s.cursor = before
 		return err

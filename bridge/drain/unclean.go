@@ -8,7 +8,7 @@ import "context"
 // would have the sequence numbers of what was given up. It is false when ctx
 // ended before.
 func (p *partition) reconcile(ctx context.Context) bool {
-	for p.term.Unclean > p.unclean {
+	for p.isUnclean() {
 		kick := p.d.kick()
 		err := p.abandon(ctx)
 		if ctx.Err() != nil {
@@ -19,6 +19,13 @@ func (p *partition) reconcile(ctx context.Context) bool {
 		}
 	}
 	return true
+}
+
+// isUnclean reports whether the flows are of a history that was given up in part.
+func (p *partition) isUnclean() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.term.Unclean > p.unclean
 }
 
 // abandon finds how far each flow is, under the identity it had, and begins anew
@@ -45,13 +52,16 @@ func (p *partition) abandon(ctx context.Context) error {
 			gone.add(one(n), 1)
 			lost += n
 		}
+		f.cursor.Skip = min(f.cursor.Skip, keep)
 		if f.kind == Backfill && f.cursor.reached() < min(f.end, keep) {
 			older = append(older, newFlow(p, Backfill, flowRecord{From: f.from, End: min(f.end, keep), Cursor: f.cursor}, false))
 		}
 	}
 	at := min(p.live.cursor.Position, keep)
 	next := p.live.cursor.branchOff(at, p.lastBranch()+1)
-	next.Skip = p.live.cursor.Skip
+	if skip := min(p.live.cursor.Skip, keep); skip > at {
+		next.Skip = skip // what lies behind is not what was meant
+	}
 	if err := p.restart(older, next, gone); err != nil {
 		return err
 	}
