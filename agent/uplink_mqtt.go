@@ -15,7 +15,7 @@ func (a *Agent) newMQTTSink() (drain.Sink, error) {
 	m := &a.config.Uplink.MQTT
 	c := mqttsink.Config{
 		URL: m.URL, ClientID: m.ClientID, User: m.User,
-		Prefix: m.Prefix, QoS: m.QoS, Window: m.Window, Logger: a.log,
+		Prefix: m.Prefix, QoS: m.QoS, Window: m.Window, Dial: a.wire.dial, Logger: a.log,
 	}
 	if c.ClientID == "" {
 		c.ClientID = "cistern-" + a.config.Gateway.Site + "-" + a.config.Gateway.Name

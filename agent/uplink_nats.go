@@ -11,7 +11,7 @@ import (
 // newNATSSink makes the way to a stream of JetStream.
 func (a *Agent) newNATSSink() (drain.Sink, error) {
 	n := &a.config.Uplink.NATS
-	client := nats.Config{URLs: n.URLs, Name: "cistern-" + a.config.Gateway.Site + "-" + a.config.Gateway.Name, User: n.User}
+	client := nats.Config{URLs: n.URLs, Name: "cistern-" + a.config.Gateway.Site + "-" + a.config.Gateway.Name, User: n.User, Dial: a.wire.dial}
 	var err error
 	if client.Password, err = secret(n.PasswordFile); err != nil {
 		return nil, err
