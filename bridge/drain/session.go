@@ -182,13 +182,13 @@ func (s *session) commit() (bool, error) {
 		s.how.Relocate = true
 		return false, fmt.Errorf("nothing was sent for %s: looking up the position before going on", SilenceMax)
 	}
+	s.cursor.InDoubt = true
 	if s.ready.epoch <= s.cursor.LogEpoch && s.doubted && s.durable == s.cursor.identity() && s.isSure() {
 		return true, nil
 	}
 	if len(s.flights) > 0 {
 		return false, nil
 	}
-	s.cursor.InDoubt = true
 	s.cursor.LogEpoch = max(s.cursor.LogEpoch, s.ready.epoch)
 	err := s.saveSync(Tallies{})
 	return err == nil, err
