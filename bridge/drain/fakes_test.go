@@ -17,9 +17,8 @@ import (
 // shelf is a Log of batches of ten records, some of them above the high
 // watermark.
 type shelf struct {
-	moved chan struct{}
-
 	mu      sync.Mutex
+	watch   []chan struct{}
 	batches [][]byte
 	start   int64
 	hw      int64
@@ -30,7 +29,7 @@ type shelf struct {
 var shelfID = metadata.PartitionID{Stream: "s", Partition: 0}
 
 func newShelf(t *testing.T, first int64, batches int) *shelf {
-	l := &shelf{start: first, hw: first, moved: make(chan struct{}, 1)}
+	l := &shelf{start: first, hw: first}
 	l.grow(t, batches)
 	return l
 }
@@ -59,9 +58,16 @@ func (l *shelf) grow(t *testing.T, batches int) {
 		l.batches = append(l.batches, one)
 		l.hw += 10
 	}
-	select {
-	case l.moved <- struct{}{}:
-	default:
+	l.tell()
+}
+
+// tell wakes those who watch. l.mu is held.
+func (l *shelf) tell() {
+	for _, w := range l.watch {
+		select {
+		case w <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -73,7 +79,13 @@ func (l *shelf) EndOffset() int64 {
 	defer l.mu.Unlock()
 	return l.start + 10*int64(len(l.batches))
 }
-func (l *shelf) Watch() (<-chan struct{}, func()) { return l.moved, func() {} }
+func (l *shelf) Watch() (<-chan struct{}, func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := make(chan struct{}, 1)
+	l.watch = append(l.watch, w)
+	return w, func() {}
+}
 func (l *shelf) Read(offset int64, buf []byte, _ int) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

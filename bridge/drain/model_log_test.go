@@ -3,6 +3,7 @@ package drain
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 
@@ -75,10 +76,14 @@ func (j *journal) confirm() {
 }
 
 func (j *journal) tell() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	for _, v := range j.views {
-		select {
-		case v.moved <- struct{}{}:
-		default:
+		for _, w := range v.moved {
+			select {
+			case w <- struct{}{}:
+			default:
+			}
 		}
 	}
 }
@@ -111,15 +116,15 @@ func (j *journal) drop(below int64) (gone []kept) {
 // watermark late, a deposed leader learns nothing any more.
 type view struct {
 	*journal
-	moved chan struct{}
-	cap   int64 // guarded by journal.mu: the high watermark is not above; -1: no cap
-	lie   bool  // mutant: the log is said to end at the high watermark
+	moved []chan struct{} // of those who watch
+	cap   int64           // guarded by journal.mu: the high watermark is not above; -1: no cap
+	lie   bool            // mutant: the log is said to end at the high watermark
 }
 
 func (j *journal) view(cap int64) *view {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	v := &view{journal: j, moved: make(chan struct{}, 1), cap: cap}
+	v := &view{journal: j, cap: cap}
 	j.views = append(j.views, v)
 	return v
 }
@@ -138,10 +143,20 @@ func (v *view) known() int64 {
 	return v.hw
 }
 
-func (v *view) Partition() metadata.PartitionID  { return shelfID }
-func (v *view) Watch() (<-chan struct{}, func()) { return v.moved, func() {} }
-func (v *view) StartOffset() int64               { v.mu.Lock(); defer v.mu.Unlock(); return v.start }
-func (v *view) HighWatermark() int64             { v.mu.Lock(); defer v.mu.Unlock(); return v.known() }
+func (v *view) Partition() metadata.PartitionID { return shelfID }
+func (v *view) Watch() (<-chan struct{}, func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	w := make(chan struct{}, 1)
+	v.moved = append(v.moved, w)
+	return w, func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.moved = slices.DeleteFunc(v.moved, func(o chan struct{}) bool { return o == w })
+	}
+}
+func (v *view) StartOffset() int64   { v.mu.Lock(); defer v.mu.Unlock(); return v.start }
+func (v *view) HighWatermark() int64 { v.mu.Lock(); defer v.mu.Unlock(); return v.known() }
 func (v *view) EndOffset() int64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -172,8 +172,8 @@ func TestHighWatermark(t *testing.T) {
 		}
 		log.mu.Lock()
 		log.hw = 30
+		log.tell()
 		log.mu.Unlock()
-		log.moved <- struct{}{}
 		wantBases(t, "when it moved", b.sink.take(), 20)
 	})
 }
