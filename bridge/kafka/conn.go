@@ -117,6 +117,11 @@ func (c *Conn) name() string {
 //
 // The caller's request and what it points to may be reused when Start returns.
 func (c *Conn) Start(req kmsg.Request, done func(kmsg.Response, error)) error {
+	return c.start(req, 0, done)
+}
+
+// start is Start with more time, for the write and then for the answer.
+func (c *Conn) start(req kmsg.Request, extra time.Duration, done func(kmsg.Response, error)) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	version, err := c.versions.of(req)
@@ -126,10 +131,10 @@ func (c *Conn) Start(req kmsg.Request, done func(kmsg.Response, error)) error {
 	req.SetVersion(version)
 	c.correlation++
 	c.buf = c.formatter.AppendRequest(c.buf[:0], req, c.correlation)
-	if err := c.push(req, done); err != nil {
+	if err := c.push(req, extra, done); err != nil {
 		return err
 	}
-	err = c.write(c.buf)
+	err = c.write(c.buf, c.timeout+extra)
 	if cap(c.buf) > writeBufferKept {
 		c.buf = nil
 	}
@@ -140,8 +145,8 @@ func (c *Conn) Start(req kmsg.Request, done func(kmsg.Response, error)) error {
 	return nil
 }
 
-func (c *Conn) write(b []byte) error {
-	if err := c.nc.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
+func (c *Conn) write(b []byte, within time.Duration) error {
+	if err := c.nc.SetWriteDeadline(time.Now().Add(within)); err != nil {
 		return err
 	}
 	_, err := c.nc.Write(b)
@@ -153,7 +158,7 @@ func (c *Conn) write(b []byte) error {
 
 // push makes req pending before it is written: its answer may arrive before
 // Write returns.
-func (c *Conn) push(req kmsg.Request, done func(kmsg.Response, error)) error {
+func (c *Conn) push(req kmsg.Request, extra time.Duration, done func(kmsg.Response, error)) error {
 	sizeMax := ResponseBytesMax
 	if kmsg.Key(req.Key()) == kmsg.Fetch {
 		sizeMax = FetchResponseBytesMax
@@ -163,7 +168,7 @@ func (c *Conn) push(req kmsg.Request, done func(kmsg.Response, error)) error {
 	p := pending{
 		resp:        resp,
 		correlation: c.correlation,
-		deadline:    time.Now().Add(c.timeout),
+		deadline:    time.Now().Add(c.timeout + extra),
 		sizeMax:     sizeMax,
 		done:        done,
 	}

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -27,8 +28,9 @@ type Produced struct {
 // returns when they are written: Bytes may be reused then. done is called as
 // Start says, with one result for each batch in their order, or with an error
 // that is true of all: then nobody knows which of them arrived. txn is the
-// transactional id that all of them were made under, nil: none.
-func (c *Conn) Produce(txn *string, batches []Batch, done func([]Produced, error)) error {
+// transactional id that all of them were made under, nil: none. The answer may
+// take extra beyond the request timeout: for what is large on a slow link.
+func (c *Conn) Produce(txn *string, batches []Batch, extra time.Duration, done func([]Produced, error)) error {
 	req := kmsg.NewPtrProduceRequest()
 	req.TransactionID = txn
 	req.Acks = acksAll
@@ -41,7 +43,7 @@ func (c *Conn) Produce(txn *string, batches []Batch, done func([]Produced, error
 		t := topicOf(req, b.Topic)
 		t.Partitions = append(t.Partitions, p)
 	}
-	return c.Start(req, func(resp kmsg.Response, err error) {
+	return c.start(req, extra, func(resp kmsg.Response, err error) {
 		if err != nil {
 			done(nil, err)
 			return

@@ -169,12 +169,19 @@ func (l place) scanBack(ctx context.Context, c *drain.Cursor, start, end int64) 
 	return l.incarnate(ctx, c, "nothing of ours is left upstream")
 }
 
+// scanBytesMin is the least that a search asks for at once.
+const scanBytesMin = 16 << 10
+
 // scanRange reads the headers of the batches in [from, end) and returns the
 // offset behind our last record there, -1 when there is none.
 func (l place) scanRange(ctx context.Context, c *drain.Cursor, from, end int64) (int64, error) {
 	found := int64(-1)
-	for from < end {
-		f, err := l.s.client.Fetch(ctx, l.leader, l.to.Topic, l.to.Partition, from, kafka.FetchBytesMax)
+	for size := int32(kafka.FetchBytesMax); from < end; {
+		f, err := l.s.client.Fetch(ctx, l.leader, l.to.Topic, l.to.Partition, from, size)
+		if errors.Is(err, kafka.ErrTimeout) && size > scanBytesMin {
+			size /= 4 // a slow link
+			continue
+		}
 		if err != nil {
 			return 0, err
 		}

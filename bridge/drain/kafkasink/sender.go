@@ -13,9 +13,10 @@ import (
 // sender owns the produce connection to one broker. Lanes queue parcels in
 // order; its goroutine makes requests of them.
 type sender struct {
-	sink *Sink
-	node int32
-	conn *kafka.Conn
+	sink   *Sink
+	node   int32
+	conn   *kafka.Conn
+	window *window
 
 	mu    sync.Mutex
 	queue []*parcel // order of send
@@ -40,6 +41,11 @@ func (s *sender) send(p *parcel) {
 		p.done(-1, err)
 		return
 	}
+	s.nudge()
+}
+
+// nudge has the sender look at its queue again.
+func (s *sender) nudge() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -154,30 +160,37 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// take takes parcels from the queue for one request. A broker accepts one
-// batch per partition in it, and of one transactional id only; what must wait
-// keeps its order, and so does everything behind it in the same partition.
+// take takes parcels from the queue for one request, as many as fit it and the
+// window. A broker accepts one batch per partition in it, and of one transactional
+// id only; what must wait keeps its order, and so does everything behind it in the
+// same partition.
 func (s *sender) take() (parcels []*parcel, size int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	room, idle := s.window.room()
+	limit := min(room, s.sink.cfg.RequestBytes)
 	type spot struct {
 		topic     string
 		partition int32
 	}
 	passed := map[spot]bool{}
 	kept := s.queue[:0]
+	full := false
 	for _, p := range s.queue {
-		at := spot{p.batch.Topic, p.batch.Partition}
-		fits := len(parcels) == 0 || p.txn == parcels[0].txn && size+len(p.batch.Bytes) <= s.sink.cfg.RequestBytes
-		switch {
-		case p.lane.halted: // is about to be taken back
+		at, bytes := spot{p.batch.Topic, p.batch.Partition}, len(p.batch.Bytes)
+		if p.lane.halted { // is about to be taken back
 			kept = append(kept, p)
 			continue
-		case passed[at] || !fits:
+		}
+		if len(parcels) == 0 && !idle && bytes > room {
+			full = true // the oldest has to wait, and is not overtaken for ever
+		}
+		fits := len(parcels) == 0 || p.txn == parcels[0].txn && size+bytes <= limit
+		if full || passed[at] || !fits {
 			kept = append(kept, p)
-		default:
+		} else {
 			parcels = append(parcels, p)
-			size += len(p.batch.Bytes)
+			size += bytes
 		}
 		passed[at] = true
 	}
@@ -189,21 +202,29 @@ func (s *sender) take() (parcels []*parcel, size int) {
 // request sends parcels. From here on their results come from the connection.
 func (s *sender) request(parcels []*parcel) error {
 	batches := make([]kafka.Batch, len(parcels))
+	size := 0
 	for i, p := range parcels {
 		batches[i] = p.batch
+		size += len(p.batch.Bytes)
 	}
-	err := s.conn.Produce(parcels[0].txn, batches, func(results []kafka.Produced, err error) {
+	sent := time.Now()
+	extra := s.window.sent(size)
+	err := s.conn.Produce(parcels[0].txn, batches, extra, func(results []kafka.Produced, err error) {
 		<-s.slots
 		if err != nil {
+			s.window.lost(size)
 			s.fail(parcels, err)
 			return
 		}
+		s.window.answered(size, sent)
+		s.nudge() // there is room again
 		s.sink.link.answered()
 		for i, p := range parcels {
 			p.settle(results[i])
 		}
 	})
 	if err != nil {
+		s.window.lost(size)
 		s.fail(parcels, err)
 	}
 	return err

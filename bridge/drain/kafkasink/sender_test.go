@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -14,7 +15,7 @@ import (
 // as many as fit; what stays behind keeps its order and is overtaken by nothing
 // of its own partition.
 func TestTake(t *testing.T) {
-	s := &sender{sink: &Sink{cfg: Config{RequestBytes: 100}}}
+	s := &sender{window: newWindow(1000, time.Second), sink: &Sink{cfg: Config{RequestBytes: 100}}}
 	add := func(name string, partition int32, size int) {
 		s.queue = append(s.queue, &parcel{lane: &lane{}, batch: kafka.Batch{Topic: name, Partition: partition, Bytes: make([]byte, size)}})
 	}
@@ -56,7 +57,7 @@ func TestTake(t *testing.T) {
 
 // TestCancel: a lane that closes takes its own parcels back, and is told.
 func TestCancel(t *testing.T) {
-	s := &sender{sink: &Sink{cfg: Config{RequestBytes: 100}}}
+	s := &sender{window: newWindow(1000, time.Second), sink: &Sink{cfg: Config{RequestBytes: 100}}}
 	mine, other := &lane{}, &lane{}
 	told := 0
 	for _, l := range []*lane{mine, other, mine} {
@@ -76,7 +77,7 @@ func TestCancel(t *testing.T) {
 // TestHalt: behind a batch that failed at least once, nothing of its lane leaves
 // any more; others are not held up.
 func TestHalt(t *testing.T) {
-	s := &sender{sink: &Sink{cfg: Config{RequestBytes: 100}}, wake: make(chan struct{}, 1)}
+	s := &sender{window: newWindow(1000, time.Second), sink: &Sink{cfg: Config{RequestBytes: 100}}, wake: make(chan struct{}, 1)}
 	mine, other := &lane{sender: s, mode: ModeAtLeastOnce}, &lane{sender: s, mode: ModeAtLeastOnce}
 	var told []error
 	tell := func(_ int64, err error) { told = append(told, err) }

@@ -56,11 +56,12 @@ func (s *Sink) serve(ctx context.Context, way route, d *dial) {
 		return
 	}
 	d.sender = &sender{
-		sink:  s,
-		node:  way.node,
-		conn:  conn,
-		wake:  make(chan struct{}, 1),
-		slots: make(chan struct{}, RequestsInFlightMax),
+		sink:   s,
+		node:   way.node,
+		conn:   conn,
+		window: s.window(way),
+		wake:   make(chan struct{}, 1),
+		slots:  make(chan struct{}, RequestsInFlightMax),
 	}
 	close(d.done)
 	stop := context.AfterFunc(ctx, conn.Close)
@@ -72,7 +73,22 @@ func (s *Sink) serve(ctx context.Context, way route, d *dial) {
 	if ctx.Err() == nil && !errors.Is(err, kafka.ErrClosed) {
 		s.link.check(d.sender.blame(err))
 	}
+	if errors.Is(err, kafka.ErrTimeout) {
+		d.sender.window.late()
+	}
 	d.sender.refuse(err)
+}
+
+// window returns what is known of a route's speed.
+func (s *Sink) window(way route) *window {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.windows[way]
+	if w == nil {
+		w = newWindow(s.cfg.RequestBytes, s.cfg.Client.RequestTimeout)
+		s.windows[way] = w
+	}
+	return w
 }
 
 // drop lets the next lane connect anew.

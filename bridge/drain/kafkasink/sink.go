@@ -64,6 +64,7 @@ type Sink struct {
 	running context.Context // Run's, nil: not running
 	group   sync.WaitGroup  // senders
 	senders map[route]*dial
+	windows map[route]*window // as many as brokers were ever used, at two flows each
 }
 
 // New returns a sink. Nothing is dialed before Run.
@@ -77,6 +78,9 @@ func New(cfg Config) (*Sink, error) {
 	if cfg.RequestBytes == 0 {
 		cfg.RequestBytes = RequestBytesDefault
 	}
+	if cfg.Client.RequestTimeout == 0 {
+		cfg.Client.RequestTimeout = kafka.RequestTimeoutDefault
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
@@ -87,7 +91,7 @@ func New(cfg Config) (*Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("uplink: %w", err)
 	}
-	s := &Sink{cfg: cfg, client: client, senders: map[route]*dial{}}
+	s := &Sink{cfg: cfg, client: client, senders: map[route]*dial{}, windows: map[route]*window{}}
 	s.link.init(cfg.Now, cfg.Logger, cfg.Client.Brokers)
 	s.topics.init()
 	return s, nil
