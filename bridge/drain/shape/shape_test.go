@@ -151,6 +151,12 @@ func TestDamage(t *testing.T) {
 			}
 		})
 	}
+	t.Run("alone before it", func(t *testing.T) {
+		s := New(config(&Rebatch{}))
+		if p := next(t, s, run[len(parts[0]):], Options{}); p.Copied || !bytes.Equal(p.Bytes, parts[1]) || s.Stats() != (Stats{}) {
+			t.Errorf("the batch before the damage was made anew: %+v, %+v", p.Header, s.Stats())
+		}
+	})
 	t.Run("verbatim", func(t *testing.T) {
 		p, err := New(config(nil)).Next(parts[2], nil, Options{})
 		if err != nil || !bytes.Equal(p.Bytes, parts[2]) {
@@ -231,6 +237,7 @@ func TestLinger(t *testing.T) {
 	large, _ := runOf(t, 1, 1000)
 	full, _ := runOf(t, 30, 40)
 	epochs := append(stored(t, metadata.CodecZstd, 0, 1, false, readings(0, 2)), stored(t, metadata.CodecZstd, 2, 2, false, readings(2, 2))...)
+	clocks := append(stored(t, metadata.CodecZstd, 0, 1, true, readings(0, 2)), stored(t, metadata.CodecZstd, 2, 1, false, readings(2, 2))...)
 	s := New(config(&Rebatch{Linger: time.Second}))
 	at := time.UnixMilli(now)
 	for name, tc := range map[string]struct {
@@ -246,6 +253,7 @@ func TestLinger(t *testing.T) {
 		"a large one":    {s, large, 0, 0},
 		"full":           {s, full, 0, 0},
 		"another epoch":  {s, epochs, 0, 0},
+		"another clock":  {s, clocks, 0, 0},
 		"nothing":        {s, nil, 0, 0},
 		"no linger":      {New(config(&Rebatch{})), small, 0, 0},
 		"no re-batching": {New(config(nil)), small, 0, 0},
