@@ -59,7 +59,7 @@ func (s *Sink) Open(ctx context.Context, p metadata.PartitionID, c *drain.Cursor
 func (l *lane) Target() string { return l.conn.cfg.URL }
 
 // Traits: small batches need not wait for each other.
-func (l *lane) Traits() drain.Traits { return drain.Traits{Window: WindowBatches} }
+func (l *lane) Traits() drain.Traits { return drain.Traits{Window: WindowBatches, Unnumbered: true} }
 
 // Send queues a batch.
 func (l *lane) Send(b []byte, h *batch.Header, sequence int32, done func(int64, error)) {

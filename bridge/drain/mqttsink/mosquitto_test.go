@@ -218,6 +218,26 @@ func (l *listener) all(prefix string, logs ...*sinktest.Log) findings {
 	}
 }
 
+// until waits for what the listener has seen.
+func (l *listener) until(holds func() bool) {
+	l.t.Helper()
+	timeout := time.After(sinktest.Patience)
+	for {
+		l.mu.Lock()
+		ok := holds()
+		l.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-l.came:
+		case <-timeout:
+			l.t.Error("the listener waited in vain")
+			return
+		}
+	}
+}
+
 // gate lets connections through while it is open.
 type gate struct {
 	sinktest.Line

@@ -137,7 +137,7 @@ func (q *queue) next() *parcel {
 		}
 		seen[p.lane] = true
 		strikes := q.sink.suspicion.strikesOf(p.lane.key)
-		if strikes > 0 && time.Since(p.since) > suspectWait {
+		if strikes > 0 && time.Since(p.since) > q.sink.timing.suspect {
 			strikes = 0
 		}
 		if best < 0 || strikes < fewest {

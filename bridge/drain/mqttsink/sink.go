@@ -70,7 +70,7 @@ type Sink struct {
 // timing holds what a test wants shorter.
 type timing struct {
 	connect, answer, backoffMin, backoffMax time.Duration
-	keepAlive                               time.Duration
+	keepAlive, suspect                      time.Duration
 }
 
 // New returns a sink. Nothing is dialed before Run.
@@ -81,7 +81,7 @@ func New(cfg Config) (*Sink, error) {
 	}
 	s := &Sink{cfg: cfg, address: address, timing: timing{
 		connect: 15 * time.Second, answer: AnswerTimeout, backoffMin: drain.BackoffMin, backoffMax: drain.BackoffMax,
-		keepAlive: KeepAlive,
+		keepAlive: KeepAlive, suspect: suspectWait,
 	}}
 	s.link.init(cfg.Now, cfg.Logger, cfg.URL)
 	s.suspicion.init(cfg.Now)

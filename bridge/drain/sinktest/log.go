@@ -4,6 +4,7 @@ package sinktest
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -71,7 +72,7 @@ func (l *Log) AppendRecords(t testing.TB, count int, edit func(*batch.Record)) {
 		t.Fatal(err)
 	}
 	batch.Stamp(b, l.end, 1)
-	l.batches = append(l.batches, b)
+	l.batches = append(l.batches, slices.Clone(b))
 	l.end += int64(count)
 	for ch := range l.watchers {
 		select {
