@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"cistern/cross/central"
 	"cistern/cross/rig"
 	"cistern/gossip/metadata"
@@ -96,50 +98,111 @@ func compare(t *testing.T, out string, want []string) {
 	}
 }
 
-// kill -9 of the broker while a gateway drains a backlog to it, again and again.
-func TestBrokerKilledWhileDraining(t *testing.T) {
-	t.Parallel()
-	b := startBroker(t, nil)
-	g := startGateway(t, b, "")
-	l := rig.NewLedger()
-	ctx := within(t, 3*time.Minute)
-	fleet := rig.StartFleet(ctx, g.Address, l, 4, time.Millisecond)
-	const kills = 5
-	for i := range kills {
-		must(t, l.AwaitConfirmed(ctx, 1000))
-		before := arrived(t, b)
-		if i > 0 {
-			awaitMore(t, b, before) // in the midst of draining
-		}
-		b.Kill()
-		must(t, l.AwaitConfirmed(ctx, 1000))
-		must(t, b.Start(ctx))
-	}
-	must(t, fleet.Stop())
-	must(t, g.AwaitDrained(ctx, nil))
-	v, err := l.Judge(func(visit func(string, []byte)) error {
-		return central.NewReader(b.Addr()).Each(ctx, metadata.DefaultStream, func(r central.Record) { visit(r.Key, r.Value) })
-	})
-	must(t, err)
-	t.Logf("%d kills: confirmed %d, at the centre %d in %d topics", kills, v.Confirmed, v.Arrived, v.Topics)
-	if !v.Good() {
-		t.Errorf("lost %d, duplicated %d, out of order %d, invented %d; %s", v.Lost, v.Duplicated, v.Disordered, v.Invented, v.Example)
+// kill -9 of the broker and of the gateway while a backlog drains, again and
+// again.
+func TestKilledWhileDraining(t *testing.T) {
+	for mode, kills := range map[string]string{"sequence": "bgbgb", "transaction": "gbg"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			b := startBroker(t, nil)
+			g := startGateway(t, b, fmt.Sprintf("mode = %q\n", mode)) // of [uplink.kafka], which was last
+			l := rig.NewLedger()
+			ctx := within(t, 3*time.Minute)
+			fleet := rig.StartFleet(ctx, g.Address, l, 4, 2*time.Millisecond)
+			for i, whose := range kills {
+				must(t, l.AwaitConfirmed(ctx, 500))
+				if i > 0 {
+					awaitMore(t, b) // in the midst of draining
+				}
+				if whose == 'g' {
+					g.Kill()
+					must(t, g.Start(ctx))
+					continue
+				}
+				b.Kill()
+				must(t, l.AwaitConfirmed(ctx, 1000))
+				must(t, b.Start(ctx))
+			}
+			must(t, fleet.Stop())
+			must(t, g.AwaitDrained(ctx, nil))
+			v, err := l.Judge(func(visit func(string, []byte)) error {
+				for _, r := range read(t, b, metadata.DefaultStream, kgo.FetchIsolationLevel(kgo.ReadCommitted())) {
+					visit(string(r.Key), r.Value)
+				}
+				return nil
+			})
+			must(t, err)
+			t.Logf("killed %q: confirmed %d, at the centre %d in %d topics", kills, v.Confirmed, v.Arrived, v.Topics)
+			if !v.Good() {
+				t.Errorf("lost %d, duplicated %d, out of order %d, invented %d; %s", v.Lost, v.Duplicated, v.Disordered, v.Invented, v.Example)
+			}
+		})
 	}
 }
 
-func arrived(t *testing.T, b *Broker) int64 {
+// awaitMore returns when more records have come to the centre than were there.
+func awaitMore(t *testing.T, b *Broker) {
 	t.Helper()
-	n, err := central.NewReader(b.Addr()).Count(within(t, patience), metadata.DefaultStream)
-	must(t, err)
-	return n
-}
-
-// awaitMore returns when more records are at the centre than there were.
-func awaitMore(t *testing.T, b *Broker, were int64) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); arrived(t, b) <= were; time.Sleep(time.Millisecond) {
+	reader := central.NewReader(b.Addr())
+	count := func() int64 {
+		n, err := reader.Count(within(t, patience), metadata.DefaultStream)
+		must(t, err)
+		return n
+	}
+	were := count()
+	for deadline := time.Now().Add(patience); count() <= were; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("no more than %d records arrive", were)
 		}
+	}
+}
+
+// What a gateway carried away in files is what Kafka's own tool for its segments
+// reads.
+func TestDumpOfAnExport(t *testing.T) {
+	pub := program(t, "mosquitto_pub", "mosquitto-clients")
+	dir := t.TempDir()
+	g, err := rig.NewGateway(programs.Cistern, dir, filepath.Join(dir, "data"), "", "")
+	must(t, err)
+	must(t, g.Start(within(t, patience)))
+	t.Cleanup(g.Kill)
+	host, port, err := net.SplitHostPort(g.Address)
+	must(t, err)
+	const messages = 300
+	var input strings.Builder
+	for i := range messages {
+		fmt.Fprintf(&input, "{\"celsius\":%d}\n", i)
+	}
+	in := exec.CommandContext(within(t, patience), pub, "-h", host, "-p", port, "-q", "1", "-t", "plant/kiln", "-l")
+	in.Stdin = strings.NewReader(input.String())
+	if out, err := in.CombinedOutput(); err != nil {
+		t.Fatalf("mosquitto_pub: %v\n%s", err, out)
+	}
+	must(t, g.Terminate())
+	out, err := g.Run("export", "--out", filepath.Join(dir, "carried"))
+	must(t, err)
+	segments, err := filepath.Glob(filepath.Join(dir, "carried", "*-0", "*.log"))
+	must(t, err)
+	if len(segments) == 0 {
+		t.Fatalf("no segments were exported: %s", out)
+	}
+	dump, err := libs.Tool(within(t, patience), "kafka.tools.DumpLogSegments", "--print-data-log", "--files", strings.Join(segments, ",")).CombinedOutput()
+	if err != nil {
+		t.Fatalf("DumpLogSegments: %v\n%s", err, dump)
+	}
+	var got []string
+	for line := range strings.Lines(string(dump)) {
+		if _, payload, ok := strings.Cut(line, "payload: "); ok {
+			if !strings.Contains(line, " key: plant/kiln ") || !strings.Contains(line, "| offset: "+fmt.Sprint(len(got))+" ") {
+				t.Errorf("a record is dumped as %q, want offset %d", line, len(got))
+			}
+			got = append(got, payload)
+		}
+		if strings.Contains(line, "isvalid: false") {
+			t.Errorf("a batch is called invalid: %s", line)
+		}
+	}
+	if strings.Join(got, "") != input.String() {
+		t.Errorf("%d records were dumped of %d:\n%.2000s", len(got), messages, dump)
 	}
 }

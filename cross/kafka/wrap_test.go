@@ -22,17 +22,26 @@ func TestSequenceWraps(t *testing.T) {
 	g.stop()
 	began := log.HighWatermark()
 
-	// As after 2^31 records: another producer id, whose base is offset 0.
+	// As after 2^31 records: another producer id, whose base is offset 0. It is
+	// stored the way the first release did.
 	key := "drain/" + log.id.String()
-	var c drain.Cursor
-	must(t, msgpack.Unmarshal(st.Get(key), &c))
+	var stored struct {
+		Live struct {
+			drain.Cursor `msgpack:",inline"`
+		} `msgpack:"live"`
+	}
+	must(t, msgpack.Unmarshal(st.Get(key), &stored))
+	c := stored.Live.Cursor
 	if c.Position != began || c.Producer < 0 {
 		t.Fatalf("the stored cursor is %+v, want position %d", c, began)
 	}
 	id, err := newProducer(t, shared)
 	must(t, err)
 	c.Producer, c.Epoch, c.Base, c.InDoubt = id, 0, 0, true
-	b, err := msgpack.Marshal(&c)
+	b, err := msgpack.Marshal(&struct {
+		Version      uint8 `msgpack:"v"`
+		drain.Cursor `msgpack:",inline"`
+	}{1, c})
 	must(t, err)
 	must(t, st.PutSync(key, b))
 
