@@ -164,6 +164,7 @@ func (p *partition) skip(to int64) (s Skipped, err error) {
 	}
 	goesOn.cursor.Skip, goesOn.cursor.LogEpoch = goesOn.kept.Skip, goesOn.kept.LogEpoch
 	goesOn.skipFrom = goesOn.cursor.Position
+	goesOn.durable, goesOn.doubted = goesOn.kept.identity(), goesOn.kept.InDoubt
 	goesOn.publish(0)
 	return s, nil
 }

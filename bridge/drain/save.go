@@ -74,7 +74,11 @@ func (s *session) saveAtStop(clean bool) {
 	if s.unsaved == 0 && s.doubted == s.cursor.InDoubt {
 		return
 	}
-	switch err := s.saveSync(Tallies{}); {
+	err := s.saveSync(Tallies{})
+	if err != nil {
+		s.cursor.InDoubt = true // which nobody was told
+	}
+	switch {
 	case errors.Is(err, metadata.ErrFencedLeaderEpoch):
 		s.logger.Info("another gateway drains the partition now, and its cursor counts", "error", err)
 	case err != nil:

@@ -87,7 +87,7 @@ func (f *flow) split() error {
 	next := f.cursor.branchOff(at, f.lastBranch()+1)
 	next.LogEpoch = max(next.LogEpoch, f.logEpoch())
 	older := newFlow(f.partition, Backfill, flowRecord{From: f.cursor.Position, End: at, Cursor: f.cursor}, false)
-	older.durable, older.doubted = f.durable, f.doubted
+	older.durable, older.doubted = older.cursor.identity(), older.cursor.InDoubt // once it is put
 	err := f.put(func() (undo func()) {
 		was := f.kept
 		f.kept = flowRecord{From: at, Cursor: next}
