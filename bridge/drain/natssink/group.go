@@ -48,8 +48,9 @@ var errUnknownPosition = errors.New("where the subject ends is not known since t
 // the stream sequence seq (0: that can't be told); the one behind them has met
 // err. The caller has the token.
 func (ch *chain) publish(parcels []*parcel, single bool) (done int, seq uint64, err error) {
-	own, known := ch.flows.find(parcels[0].lane.id)
-	if !ch.loaded || !known {
+	lane := parcels[0].lane
+	own, known := ch.flows.find(lane.id)
+	if !ch.loaded || !known || own.seq < lane.seen {
 		return 0, 0, errUnknownPosition
 	}
 	g := &group{chain: ch, own: own, atomic: ch.way.grouped() && !single, max: ch.way.messageMax(), id: rand.Text()}
@@ -70,6 +71,7 @@ func (ch *chain) publish(parcels []*parcel, single bool) (done int, seq uint64, 
 		}
 	}
 	ch.loaded = err == nil || local
+	lane.seen = g.own.seq
 	if g.stored > 0 && g.own.next == parcels[g.stored-1].header.NextOffset() {
 		seq = g.own.seq
 	}

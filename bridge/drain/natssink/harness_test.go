@@ -1,6 +1,7 @@
 package natssink
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,6 +27,8 @@ type central struct {
 	port   int
 	dir    string
 	conn   *nats.Conn // of the test
+
+	storage string // of streams; "": file
 }
 
 func newCentral(t testing.TB, edit ...func(*server.Options)) *central {
@@ -96,7 +99,7 @@ func (c *central) stream(name, more string) {
 	if more != "" {
 		more = "," + more
 	}
-	answer := c.request("$JS.API.STREAM.CREATE."+name, fmt.Sprintf(`{"name":%q,"subjects":["%s.>"],"storage":"file","retention":"limits"%s}`, name, name, more))
+	answer := c.request("$JS.API.STREAM.CREATE."+name, fmt.Sprintf(`{"name":%q,"subjects":["%s.>"],"storage":%q,"retention":"limits"%s}`, name, name, cmp.Or(c.storage, "file"), more))
 	if strings.Contains(string(answer), `"error"`) {
 		c.t.Fatalf("stream: %s", answer)
 	}

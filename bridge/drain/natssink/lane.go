@@ -16,6 +16,8 @@ type lane struct {
 	id    int64
 	to    drain.Target
 
+	seen uint64 // stream sequence that its flow had reached; the holder of the token's
+
 	// next is the sequence number that has to come: behind a batch that failed
 	// nothing is taken but that batch. -1: any. The chain's lock.
 	next int32
@@ -62,7 +64,8 @@ func (s *Sink) Open(ctx context.Context, p metadata.PartitionID, c *drain.Cursor
 	if err := ch.open(ctx, c, to, how); err != nil {
 		return nil, classify(err)
 	}
-	return &lane{chain: ch, id: c.Producer, to: to, next: -1}, nil
+	own, _ := ch.flows.find(c.Producer)
+	return &lane{chain: ch, id: c.Producer, to: to, seen: own.seq, next: -1}, nil
 }
 
 // Target names where the lane leads.

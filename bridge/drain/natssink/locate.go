@@ -70,6 +70,7 @@ func (ch *chain) open(ctx context.Context, c *drain.Cursor, to drain.Target, how
 // one are looked through for the last that is.
 func (ch *chain) load(ctx context.Context, c *drain.Cursor) error {
 	ch.loaded = false
+	before := ch.flows
 	last, err := ch.get(ctx, map[string]any{"last_by_subj": ch.subject})
 	if err != nil {
 		return err
@@ -84,6 +85,13 @@ func (ch *chain) load(ctx context.Context, c *drain.Cursor) error {
 			}
 		}
 		ch.flows = found
+	}
+	// Flows that have opened a lane and sent nothing yet are known here only. One
+	// that has sent something must be found; if it is not, its lane is to look.
+	for _, f := range before {
+		if _, known := ch.flows.find(f.id); !known && f.seq <= ch.last {
+			ch.flows = append(flows{f}, ch.flows...)
+		}
 	}
 	ch.loaded = true
 	return nil
@@ -113,37 +121,33 @@ func (ch *chain) scan(ctx context.Context, from, to uint64) (found flows, err er
 // place corrects the cursor by what upstream has of its flow.
 func (ch *chain) place(ctx context.Context, c *drain.Cursor) error {
 	own, known := ch.flows.find(c.Producer)
-	switch upstream := uint64(max(0, c.Upstream)); {
+	upstream := uint64(max(0, c.Upstream))
+	switch {
 	case known && own.seq == upstream:
 		// The last that was acknowledged: the cursor says it more exactly, since
 		// it knows what was given up behind it.
+		return nil
 	case known && own.seq > upstream:
 		c.Position, c.Upstream = own.resume, int64(own.seq)
-	case known:
-		ch.regress(c, own.resume, int64(own.seq))
-	default:
-		lost, err := ch.lost(ctx, upstream)
-		if err != nil {
+		return nil
+	case !known && ch.last >= upstream:
+		return nil // nothing was sent under this name
+	}
+	if !known {
+		own = flow{resume: c.Base, seq: ch.last}
+	}
+	lost := ch.last >= upstream // others have gone on without it
+	if !lost {
+		var now streamInfo
+		if err := ch.way.call(ctx, "STREAM.INFO", struct{}{}, &now); err != nil {
 			return err
 		}
-		if lost {
-			ch.regress(c, c.Base, int64(ch.last))
-		}
-		// Else nothing of ours was ever there, or it has expired.
+		lost = now.State.LastSeq < upstream
 	}
-	return nil
-}
-
-// lost reports whether the stream ends before a message that it acknowledged.
-func (ch *chain) lost(ctx context.Context, upstream uint64) (bool, error) {
-	if ch.last >= upstream {
-		return false, nil
+	if lost {
+		ch.regress(c, own.resume, int64(own.seq))
 	}
-	var now streamInfo
-	if err := ch.way.call(ctx, "STREAM.INFO", struct{}{}, &now); err != nil {
-		return false, err
-	}
-	return now.State.LastSeq < upstream, nil
+	return nil // else it was there: it has expired, or was removed on purpose
 }
 
 // regress goes back: upstream has lost what it had acknowledged. Sequence numbers
