@@ -64,6 +64,41 @@ type store struct {
 	lazy    []byte
 	failing int  // as many synced writes fail
 	stored  bool // ... though they are stored
+	crash   crashPoint
+}
+
+// crashPoint is a write at which a gateway crashes; nothing it writes from then on
+// counts.
+type crashPoint struct {
+	at     int // 0: none
+	after  bool
+	writes int
+	hit    bool
+	over   bool // its successor is at work
+}
+
+// dies reports whether this write, or one before, was the last, and whether it
+// counts. s.mu is held.
+func (s *store) dies() (dead, counts bool) {
+	c := &s.crash
+	c.writes++
+	if c.at == 0 || c.over || c.writes < c.at {
+		return false, true
+	}
+	first := !c.hit
+	c.hit = true
+	return true, first && c.after
+}
+
+// crashed reports whether a gateway has crashed that has no successor yet.
+func (s *store) crashed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.crash.hit || s.crash.over {
+		return false
+	}
+	s.crash.over = true
+	return true
 }
 
 // node is one gateway.
@@ -95,7 +130,9 @@ func (n *node) Put(_ string, b []byte) {
 	if s := n.w.store; !n.isFenced() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.lazy = b
+		if _, counts := s.dies(); counts {
+			s.lazy = b
+		}
 	}
 }
 
@@ -108,8 +145,12 @@ func (n *node) PutSync(_ string, b []byte) error {
 	s := n.w.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fails := s.failing > 0
-	if fails {
+	dead, counts := s.dies()
+	if !counts {
+		return errKept
+	}
+	fails := s.failing > 0 || dead
+	if s.failing > 0 {
 		s.failing--
 		if !s.stored {
 			return errKept
@@ -149,6 +190,11 @@ func (w *world) start() {
 		}
 	}
 	w.log.mu.Unlock()
+	w.launch(limit)
+}
+
+// launch begins a gateway that knows the high watermark up to a limit; -1: none.
+func (w *world) launch(limit int64) {
 	n := &node{w: w, sink: &modelSink{c: w.central, window: w.plan.window, mutants: w.mutants}, view: w.log.view(limit), done: make(chan struct{})}
 	n.view.lie = w.mutants.hastySplit
 	cfg := Config{Sink: n.sink, State: n, Quarantine: n, Order: w.order, Logger: slog.New(slog.NewTextHandler(w, nil))}
