@@ -97,8 +97,10 @@ func (s *site) unregistered(image *metadata.Image) bool {
 		}
 		return false
 	}
-	return ready && (r.store != want.store || r.incarnation != want.incarnation || member && m.Incarnation == r.given && m.Fenced ||
-		member && m.Incarnation > r.given && m.StoreID == want.store && m.StoreIncarnation == want.incarnation) // we, and the answer was lost
+	unsaid := r.store != want.store || r.incarnation != want.incarnation
+	fenced := member && m.Incarnation >= r.given && m.Fenced // this life, or one of a former card that was told late
+	unheard := member && m.Incarnation > r.given && m.StoreID == want.store && m.StoreIncarnation == want.incarnation // the answer was lost
+	return ready && (unsaid || fenced || unheard)
 }
 
 // registrar registers and makes streams when woken, and tries on until it is

@@ -134,6 +134,8 @@ func (g *gateway) apply(img *metadata.Image) {
 		if m.Fenced {
 			g.register()
 		}
+	} else if ok && g.incarnation > 0 && m.Incarnation > g.incarnation && m.Fenced {
+		g.register() // a former card's registration came late
 	}
 	p := img.Partition(partition)
 	if p != nil && !p.IsReplica(g.id) {
@@ -167,6 +169,9 @@ func (g *gateway) open() {
 		var err error
 		if producers, err = replica.DecodeProducers(c.producers); err != nil {
 			panic("sim: " + err.Error())
+		}
+		if !producers.Matches(&c.log) {
+			g.part.Forget()
 		}
 		producers.Align(&c.log)
 	}

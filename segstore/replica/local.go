@@ -47,13 +47,13 @@ func newLocal(m *Manager, id metadata.PartitionID, log *segstore.Log) (*local, e
 		return nil, err
 	}
 	log.Replicate(l.placed)
-	log.SetHighWatermark(min(facts.HighWatermark, log.EndOffset()))
 	self, incarnation := m.Self()
 	l.p = NewPartition(id, log, facts.HighWatermark, Options{Self: self, ReplicaLagMax: m.cfg.ReplicaLagMax})
 	l.p.Registered(incarnation)
 	if err := l.replay(facts.producers); err != nil {
 		return nil, err
 	}
+	log.SetHighWatermark(l.p.HighWatermark())
 	return l, nil
 }
 
@@ -67,8 +67,10 @@ func (l *local) replay(kept []byte) error {
 			return fmt.Errorf("state %s: %w", factsKey(l.id), err)
 		}
 	}
-	known.Align(l.log)
-	if known.Forgetful() {
+	if len(kept) > 0 && !known.Matches(l.log) {
+		l.p.Forget()
+	}
+	if known.Align(l.log); known.Forgetful() {
 		known = NewProducers()
 	}
 	var buf []byte

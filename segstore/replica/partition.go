@@ -76,6 +76,11 @@ func NewPartition(id metadata.PartitionID, log Log, hw int64, o Options) *Partit
 	return p
 }
 
+// Forget is called when the high watermark that was kept is of records that an
+// unclean election has cut off since: what stands in their place may be confirmed
+// or not, so it begins at the log's start, and those in sync will tell.
+func (p *Partition) Forget() { p.hw = p.log.StartOffset() }
+
 // Registered says which incarnation the controller gave to this process.
 // Nothing leads before.
 func (p *Partition) Registered(incarnation uint64) { p.incarnation = incarnation }

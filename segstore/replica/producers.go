@@ -203,10 +203,16 @@ func (t *Producers) upTo(offset int64) *Producers {
 // unclean election that may be something else, and then all is to be observed
 // again.
 func (t *Producers) Align(log Log) {
-	epoch, end := log.EndOffsetForEpoch(t.epoch)
-	if t.end > log.StartOffset() && (epoch != t.epoch || end < t.end) {
+	if !t.Matches(log) {
 		*t = *NewProducers()
 	}
+}
+
+// Matches reports whether a table that was stored is about what the log holds
+// now.
+func (t *Producers) Matches(log Log) bool {
+	epoch, end := log.EndOffsetForEpoch(t.epoch)
+	return t.end <= log.StartOffset() || epoch == t.epoch && end >= t.end
 }
 
 func lastSequence(h *batch.Header) int32 {
