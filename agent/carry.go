@@ -379,3 +379,21 @@ func (w *importWait) failure() error {
 	defer w.mu.Unlock()
 	return w.err
 }
+
+// BootsOf returns what a gateway that does not run has known of when machines were
+// started: its own, and on a site (image) those of the others.
+func BootsOf(state *segstore.State, image *metadata.Image) func(boot string) (unixMs int64, ok bool) {
+	own := decodeBoots(state.Get(clocksKey))
+	return func(name string) (int64, bool) {
+		for _, b := range own {
+			if b.name == name && b.at != 0 {
+				return b.at, true
+			}
+		}
+		if image == nil {
+			return 0, false
+		}
+		c, ok := image.Clocks[name]
+		return c.BootAt, ok
+	}
+}

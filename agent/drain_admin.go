@@ -196,7 +196,7 @@ func (a *Agent) recallDrained() error {
 // Log implements status.Carrier.
 func (a *carrier) Log(p metadata.PartitionID) (export.Log, error) {
 	if log := a.store.Log(p); log != nil {
-		return log, nil
+		return export.WithClock(log, a.clocks.BootAt), nil
 	}
 	if a.site != nil {
 		if st := a.site.image().Partition(p); st != nil && st.Leader != metadata.NoNode {

@@ -17,7 +17,7 @@ func drainingOf(d *drain.PartitionStatus) status.Draining {
 		if f.Kind == drain.Backfill {
 			kind = status.FlowBackfill
 		}
-		out.Flows = append(out.Flows, status.DrainFlow{Kind: kind, Position: f.Position, End: f.To, Records: f.Lag, State: f.State, Reason: oneLine(f.Reason)})
+		out.Flows = append(out.Flows, status.DrainFlow{Kind: kind, Position: f.Position, End: f.To, Records: f.Lag, State: f.State, Reason: oneLine(f.Reason), InDoubt: f.InDoubt})
 	}
 	return out
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cistern/agent"
 	"cistern/agent/config"
 	"cistern/bridge/export"
 	"cistern/gossip/metadata"
@@ -112,13 +113,14 @@ func (siteCursors) PutSync(string, []byte) error { return errSiteCursor }
 // parts are the partitions to export.
 func (f *folder) parts(flags *exportFlags) (parts []export.Part, err error) {
 	known := flags.stream == ""
+	boots := agent.BootsOf(f.store.State(), f.site)
 	for _, d := range f.drains.Status() {
 		log := f.store.Log(d.Partition)
 		if flags.stream != "" && d.Partition.Stream != flags.stream {
 			continue
 		}
 		known = true
-		p := export.Part{Log: log}
+		p := export.Part{Log: export.WithClock(log, boots)}
 		p.From, p.To = flags.span(log.StartOffset(), d.Cursor, log.HighWatermark())
 		if p.From >= p.To {
 			continue

@@ -113,6 +113,9 @@ func (f *exportFlags) liveParts(ctx context.Context, agent *status.Client, d *st
 		part := export.Part{Log: agent.Log(ctx, stream, p)}
 		undrained := max(p.Drained, p.HighWatermark-p.Backlog.Records)
 		part.From, part.To = f.span(p.StartOffset, undrained, p.HighWatermark)
+		if f.from == fromUndrained {
+			part.InDoubt = slices.ContainsFunc(p.Flows, func(f status.DrainFlow) bool { return f.InDoubt })
+		}
 		if part.From < part.To {
 			parts = append(parts, part)
 		}

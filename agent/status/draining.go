@@ -24,6 +24,7 @@ type DrainFlow struct {
 	Records  int64  `json:"records"`
 	State    string `json:"state"`
 	Reason   string `json:"reason,omitempty"`
+	InDoubt  bool   `json:"in_doubt,omitempty"` // records from Position on may be at the centre already
 }
 
 // Flow kinds.

@@ -54,6 +54,8 @@ type FlowStatus struct {
 	State    string `json:"state"`
 	Reason   string `json:"reason,omitempty"`
 	Lag      int64  `json:"lag"` // records
+	// InDoubt: records from Position on may be upstream already.
+	InDoubt bool `json:"in_doubt,omitempty"`
 
 	InFlight    int   `json:"in_flight"`
 	ProducerID  int64 `json:"producer_id"`
@@ -197,5 +199,5 @@ func (f *flow) show(inFlight int) {
 	defer f.mu.Unlock()
 	v := &f.view
 	v.Position, v.InFlight = min(f.cursor.reached(), f.end), inFlight
-	v.ProducerID, v.Incarnation = f.cursor.Producer, f.cursor.Incarnation
+	v.ProducerID, v.Incarnation, v.InDoubt = f.cursor.Producer, f.cursor.Incarnation, f.cursor.InDoubt
 }

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -199,6 +200,38 @@ func TestRange(t *testing.T) {
 	m = export(t, Options{Dir: t.TempDir(), Format: Kafka}, Part{Log: l, From: 3, To: 5})
 	if p := m.Partitions[0]; len(p.Files) != 0 || p.Records != 0 || p.NextOffset != 3 {
 		t.Errorf("nothing fits: %+v", p)
+	}
+}
+
+// Records that were taken before the clock was set leave with the times they were
+// taken at, where it is known when that boot was.
+func TestTimesAreSetRight(t *testing.T) {
+	const bootAt, shown = 1_700_000_000_000, 86_400_000 // the clock began in 1970
+	mark := func(boot string, at int64) []batch.RecordHeader {
+		return []batch.RecordHeader{{Key: batch.HeaderClock, Value: batch.AppendClockMark(nil, boot, at)}}
+	}
+	l := newLog("mqtt", 0, 0)
+	l.add(t, true, batch.Record{Timestamp: shown + 100, Headers: mark("known", 100)}, batch.Record{Timestamp: shown + 250, Headers: mark("known", 250)})
+	l.add(t, true, batch.Record{Timestamp: shown, Headers: mark("forgotten", 5)})
+	l.add(t, false, batch.Record{Timestamp: bootAt + 9})
+	stored := bytes.Clone(l.batches[0])
+	part := whole(l)
+	part.Log = WithClock(l, func(boot string) (int64, bool) { return bootAt, boot == "known" })
+	dir := t.TempDir()
+	m := export(t, Options{Dir: dir, Format: Kafka}, part)
+	var got []string
+	for _, r := range segmentsOf(t, dir, &m.Partitions[0]) {
+		got = append(got, fmt.Sprintf("%d-%d %d", r.FirstTimestamp, r.MaxTimestamp, r.Attributes&^7))
+	}
+	want := []string{fmt.Sprintf("%d-%d 0", bootAt+100, bootAt+250), fmt.Sprintf("%d-%d 0", shown, shown), fmt.Sprintf("%d-%d 0", bootAt+9, bootAt+9)}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if !bytes.Equal(stored, l.batches[0]) {
+		t.Error("the stored batch was changed")
+	}
+	if err := Verify(t.Context(), dir, m, nil); err != nil {
+		t.Error(err)
 	}
 }
 

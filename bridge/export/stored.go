@@ -5,8 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-
-	"github.com/vmihailenco/msgpack/v5"
+	"slices"
 
 	"cistern/bridge/drain"
 	"cistern/gossip/metadata"
@@ -15,10 +14,7 @@ import (
 
 // Drains are the drain's cursors of a store whose gateway does not drain: it is
 // stopped, or has no uplink.
-type Drains struct {
-	d     *drain.Drainer
-	state drain.State
-}
+type Drains struct{ d *drain.Drainer }
 
 // OpenDrains reads the cursors of all partitions of a store from where they are
 // kept; nil: the store itself.
@@ -46,7 +42,7 @@ func OpenDrains(store *segstore.Store, state drain.State) (*Drains, error) {
 			log.SetDrained(next)
 		}
 	}
-	return &Drains{d, state}, nil
+	return &Drains{d}, nil
 }
 
 // Status returns where the drain of each partition stands.
@@ -55,24 +51,12 @@ func (s *Drains) Status() []drain.PartitionStatus { return s.d.Status().Partitio
 // InDoubt reports whether the drain of a partition had not heard what became of the
 // batches that it sent last.
 func (s *Drains) InDoubt(p metadata.PartitionID) bool {
-	var stored struct { // as package drain keeps it, of versions 1 and 2
-		Doubt bool `msgpack:"doubt"`
-		Live  struct {
-			Doubt bool `msgpack:"doubt"`
-		} `msgpack:"live"`
-		Older []struct {
-			Doubt bool `msgpack:"doubt"`
-		} `msgpack:"older"`
+	for _, part := range s.Status() {
+		if part.Partition == p {
+			return slices.ContainsFunc(part.Flows, func(f drain.FlowStatus) bool { return f.InDoubt })
+		}
 	}
-	b := s.state.Get("drain/" + p.String())
-	if b == nil || msgpack.Unmarshal(b, &stored) != nil {
-		return false
-	}
-	doubt := stored.Doubt || stored.Live.Doubt
-	for _, f := range stored.Older {
-		doubt = doubt || f.Doubt
-	}
-	return doubt
+	return false
 }
 
 // Skip moves cursors durably: what lies below the offset given for a partition
