@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"cistern/agent/config"
+	"cistern/gossip/sitekey"
 	"cistern/segstore/batch"
 )
 
@@ -32,9 +34,15 @@ type board struct {
 	stop   func()
 }
 
-// start runs the agent until stop or the end of the test.
+// start runs the agent until stop or the end of the test, and returns when devices
+// are let in.
 func (b *board) start() {
 	b.t.Helper()
+	b.begin()
+	await(b.t, "devices are let in", func() bool { return b.agent.mqtt.Load() != nil })
+}
+
+func (b *board) begin() {
 	a := New(b.config, "test", slog.New(slog.DiscardHandler))
 	c := a.clock
 	c.boot, c.kernel, c.now = b.boot, b.synced.Load, func() time.Time {
@@ -56,7 +64,6 @@ func (b *board) start() {
 		b.stop = func() {}
 	}
 	b.t.Cleanup(func() { b.stop() })
-	await(b.t, "devices are let in", func() bool { return a.mqtt.Load() != nil })
 }
 
 // publish sends n records, the first with number first, and returns when they
@@ -132,12 +139,7 @@ func TestClockIsSetRightUpstream(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			listener, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			port := listener.Addr().(*net.TCPAddr).Port
-			listener.Close()
+			port := freePort(t)
 			b := &board{t: t, boot: bootName(1)}
 			b.config = newAgent(t, tc.toml+fmt.Sprintf("[uplink.kafka]\nbrokers = ['127.0.0.1:%d']\ntopic = '{stream}'\n", port)).config
 			b.start()
@@ -171,6 +173,55 @@ func TestClockIsSetRightUpstream(t *testing.T) {
 			}
 		})
 	}
+}
+
+// On a site everybody learns when a gateway was started, so whoever drains its
+// records sets their times right.
+func TestSiteLearnsBoots(t *testing.T) {
+	key, err := sitekey.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyFile := filepath.Join(t.TempDir(), "site.key")
+	if err := key.Save(keyFile); err != nil {
+		t.Fatal(err)
+	}
+	ports := []int{freePort(t), freePort(t)}
+	boards := make([]*board, len(ports))
+	for i := range boards {
+		b := &board{t: t, boot: bootName(i)}
+		b.config = newAgent(t, fmt.Sprintf("[gateway]\nname = 'g%d'\n[site]\nkey_file = %q\ngossip = '127.0.0.1:%d'\nlisten = '127.0.0.1:0'\njoin = ['127.0.0.1:%d']\nbootstrap_expect = 2\n",
+			i, keyFile, ports[i], ports[1-i])).config
+		boards[i] = b
+	}
+	boards[1].synced.Store(true)
+	for _, b := range boards {
+		b.begin()
+	}
+	for _, b := range boards {
+		await(t, "devices are let in", func() bool { return b.agent.mqtt.Load() != nil })
+	}
+	boards[0].publish(0, 3)
+	boards[0].synced.Store(true)
+	const slack = 2000
+	want := time.Now().Add(-wrong).UnixMilli() - boards[0].agent.clock.uptime().Milliseconds()
+	await(t, "the other gateway knows", func() bool {
+		at, ok := boards[1].agent.clocks.BootAt(bootName(0))
+		return ok && at > want-slack && at < want+slack
+	})
+	if _, ok := boards[1].agent.site.bootAt(bootName(1)); ok {
+		t.Error("a boot without marked records was told")
+	}
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
 }
 
 // checkTimes holds the times of records against when they were really taken.
