@@ -312,3 +312,31 @@ func TestStatusText(t *testing.T) {
 		t.Errorf("read back as %+v, %v", f, err)
 	}
 }
+
+// TestGateOutage: a gate that was closed for hours leaves a backlog, as an uplink
+// does.
+func TestGateOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		window, err := pace.ParseWindow("02:00-05:00")
+		if err != nil {
+			t.Fatal(err)
+		}
+		log := &shelf{fresh: true}
+		log.grow(t, 20)
+		c := liveFirst
+		c.Gate = pace.New(pace.Config{Schedule: []pace.Window{window}, Now: func() time.Time { return time.Now().UTC().AddDate(30, 0, 0) },
+			Uplink: func() (time.Time, bool) { return time.Now(), true }})
+		defer c.Gate.Close()
+		b := newBenchOf(t, log, nil, Term{}, c)
+		time.Sleep(time.Hour)
+		wantBases(t, "outside the hours", b.sink.take())
+		if s := b.Status(); s.Partitions[0].State != StatePaced || s.Gate.Open {
+			t.Errorf("status %+v", s)
+		}
+		time.Sleep(time.Hour + time.Minute)
+		sent := b.sink.take()
+		wantBases(t, "of the backlog", of(Backfill, sent), 0)
+		log.grow(t, 1)
+		wantBases(t, "of what is new", of(Live, b.sink.take()), 200)
+	})
+}
