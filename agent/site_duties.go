@@ -98,7 +98,7 @@ func (s *site) unregistered(image *metadata.Image) bool {
 		return false
 	}
 	unsaid := r.store != want.store || r.incarnation != want.incarnation
-	fenced := member && m.Incarnation >= r.given && m.Fenced // this life, or one of a former card that was told late
+	fenced := member && m.Incarnation >= r.given && m.Fenced                                                          // this life, or one of a former card that was told late
 	unheard := member && m.Incarnation > r.given && m.StoreID == want.store && m.StoreIncarnation == want.incarnation // the answer was lost
 	return ready && (unsaid || fenced || unheard)
 }
