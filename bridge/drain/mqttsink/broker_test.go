@@ -1,6 +1,7 @@
 package mqttsink
 
 import (
+	"crypto/tls"
 	"net"
 	"runtime"
 	"strings"
@@ -29,10 +30,15 @@ type broker struct {
 	auto  bool // acknowledge at once
 }
 
-func newBroker(t testing.TB) *broker {
+func newBroker(t testing.TB) *broker { return newBrokerTLS(t, nil) }
+
+func newBrokerTLS(t testing.TB, secure *tls.Config) *broker {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if secure != nil {
+		l = tls.NewListener(l, secure)
 	}
 	b := &broker{t: t, listener: l}
 	var group sync.WaitGroup
@@ -81,14 +87,14 @@ func (b *broker) serve(conn net.Conn) {
 			}
 		case *packets.PublishPacket:
 			b.mu.Lock()
-			b.ids = append(b.ids, p.MessageID)
-			b.max = max(b.max, len(b.ids))
 			b.total++
-			auto := b.auto
-			b.mu.Unlock()
-			if auto {
-				b.ack(1)
+			if b.auto {
+				conn.Write([]byte{packets.Puback << 4, 2, byte(p.MessageID >> 8), byte(p.MessageID)})
+			} else {
+				b.ids = append(b.ids, p.MessageID)
+				b.max = max(b.max, len(b.ids))
 			}
+			b.mu.Unlock()
 		}
 	}
 }
@@ -266,5 +272,44 @@ func TestHostileBroker(t *testing.T) {
 			g.Until("it is noticed", func(s drain.Status) bool { return s.Uplink.LastError != "" })
 			g.Stop()
 		})
+	}
+}
+
+func TestTLS(t *testing.T) {
+	own, good, stranger := sinktest.TLS(t)
+	b := newBrokerTLS(t, own)
+	b.auto = true
+	l := sinktest.NewLog("s", 0).Fill(t, 2, 4)
+	cfg := b.config()
+	cfg.URL = strings.Replace(cfg.URL, "mqtt:", "mqtts:", 1)
+	cfg.TLS = stranger
+	g := sinktest.Start(t, sink(t, cfg), sinktest.Setup{}, l)
+	g.Until("a stranger is refused", func(s drain.Status) bool { return strings.Contains(s.Uplink.LastError, "unknown authority") })
+	g.Stop()
+	cfg.TLS = good
+	g = sinktest.Start(t, sink(t, cfg), sinktest.Setup{}, l)
+	g.Drained(nil, l)
+}
+
+func TestConfigMistakes(t *testing.T) {
+	_, good, _ := sinktest.TLS(t)
+	for what, c := range map[string]Config{
+		"no url":         {ClientID: "c"},
+		"scheme":         {URL: "tcp://h", ClientID: "c"},
+		"user in url":    {URL: "mqtt://u@h", ClientID: "c"},
+		"no client id":   {URL: "mqtt://h"},
+		"TLS in clear":   {URL: "mqtt://h", ClientID: "c", TLS: good},
+		"qos":            {URL: "mqtt://h", ClientID: "c", QoS: 3},
+		"window":         {URL: "mqtt://h", ClientID: "c", Window: 70000},
+		"prefix":         {URL: "mqtt://h", ClientID: "c", Prefix: "a/#/"},
+		"prefix of $SYS": {URL: "mqtt://h", ClientID: "c", Prefix: "$SYS/"},
+		"password only":  {URL: "mqtt://h", ClientID: "c", Password: "p"},
+	} {
+		if _, err := New(c); err == nil {
+			t.Errorf("%s was taken", what)
+		}
+	}
+	if s, err := New(Config{URL: "mqtts://h", ClientID: "c"}); err != nil || s.address != "h:8883" || s.cfg.TLS.ServerName != "h" {
+		t.Errorf("%v", err)
 	}
 }

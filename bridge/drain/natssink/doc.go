@@ -36,7 +36,7 @@
 //     does one record per round trip: 20/s at 50 ms. It is as exact, and meant
 //     for servers that have nothing else. The log says so at each connection.
 //
-// BenchmarkDrain measures both, and doc at the end has the numbers.
+// The end of this page has numbers.
 //
 // # What the stream has to be
 //
@@ -59,6 +59,12 @@
 //
 // # Measured
 //
-// [BenchmarkDrain], 100-byte values, one partition, embedded server with file
-// storage on the same two cores: see the numbers in its comment.
+// BenchmarkDrain: one partition, 100-byte values, batches of 100 records, an
+// embedded server 2.15 with file storage on the same two cores, which were busy
+// with other things; the server takes three quarters of the CPU, this package
+// about 1.5 µs per record.
+//
+//	round trip   atomic batches   record by record
+//	loopback     9,000-17,000/s   5,000-10,000/s
+//	50 ms        7,400/s          18/s
 package natssink
