@@ -9,7 +9,7 @@ import (
 // the reason to stay below.
 func TestLevelMemory(t *testing.T) {
 	src := build(t, 0, NoProducer, readings(2000))[HeaderLen:]
-	for level, limit := range map[int]uint64{1: 4 << 20, 3: 6 << 20, 9: 10 << 20, LevelBest: 42 << 20} {
+	for level, limit := range map[int]int64{1: 4 << 20, 3: 6 << 20, 9: 10 << 20, LevelBest: 42 << 20} {
 		l := NewLevel(level)
 		before := heap()
 		out := l.encoder.EncodeAll(src, make([]byte, 0, len(src)))
@@ -22,10 +22,10 @@ func TestLevelMemory(t *testing.T) {
 	}
 }
 
-func heap() uint64 {
+func heap() int64 {
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.GC() // pools keep what they have over one
 	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
+	return int64(m.HeapAlloc)
 }
