@@ -106,6 +106,7 @@ var modes = []Mode{ModeSequence, ModeTransaction, ModeAtLeastOnce}
 // TestCrashAtEveryStep kills a drainer at each of its steps; a successor goes
 // on with the state that survived: without the lazy writes, or with them.
 func TestCrashAtEveryStep(t *testing.T) {
+	t.Parallel()
 	for _, mode := range modes {
 		for name, opts := range releases {
 			for _, keepLazy := range []bool{false, true} {
@@ -177,6 +178,7 @@ func (c *central) crashOnce(t *testing.T, mode Mode, at int, keepLazy bool) bool
 // TestFight lets two drainers drain the same logs with the same state, each
 // stalled and cut off at random: the zombie of the other.
 func TestFight(t *testing.T) {
+	t.Parallel()
 	for _, mode := range modes {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
@@ -281,6 +283,7 @@ func (c *stallConn) Read(b []byte) (int, error) { k, err := c.Conn.Read(b); c.n.
 // TestBrokerRestart stops the whole cluster and starts it again with its data,
 // on the same port, while records come in.
 func TestBrokerRestart(t *testing.T) {
+	t.Parallel()
 	for _, mode := range modes {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()

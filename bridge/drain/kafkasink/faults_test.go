@@ -23,6 +23,7 @@ import (
 // TestCutAtEveryStep cuts all connections at each step of a drainer that
 // lives on: requests that never left, answers that never came.
 func TestCutAtEveryStep(t *testing.T) {
+	t.Parallel()
 	for _, mode := range modes {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
@@ -67,6 +68,7 @@ func (c *central) cutOnce(t *testing.T, mode Mode, at int) bool {
 }
 
 func TestLeaderMoves(t *testing.T) {
+	t.Parallel()
 	for _, mode := range modes {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()

@@ -8,7 +8,6 @@ import (
 	"cistern/bridge/drain"
 	"cistern/bridge/kafka"
 	"cistern/gossip/metadata"
-	"cistern/segstore/batch"
 )
 
 // place is one upstream partition, at its leader.
@@ -27,6 +26,9 @@ func (l place) position(ctx context.Context, c *drain.Cursor, how drain.Opening)
 	case c.Producer < 0:
 		return l.incarnate(ctx, c, "none yet")
 	case !sameTopic(c.Target, l.to):
+		if found, err := l.madeAnew(ctx, c); err != nil || found {
+			return err
+		}
 		return l.incarnate(ctx, c, fmt.Sprintf("new target, it was %s of cluster %q", c.Target, c.Target.Cluster))
 	case !how.First && !how.Relocate:
 		return nil
@@ -38,9 +40,14 @@ func (l place) position(ctx context.Context, c *drain.Cursor, how drain.Opening)
 	if !c.InDoubt && !how.Relocate {
 		return nil
 	}
-	before := c.Position
+	before, acked := c.Position, c.Upstream
 	if err := l.scan(ctx, c); err != nil {
 		return l.blind(c, how, err)
+	}
+	if how.Contradicted && c.Position == before {
+		if err := l.searchLost(ctx, c, acked); err != nil {
+			return err
+		}
 	}
 	if how.Forgotten || how.Contradicted && c.Position == before && l.expired(c) {
 		return l.incarnate(ctx, c, "upstream no longer knows the producer id")
@@ -120,94 +127,3 @@ func (l place) sayLost(from, to int64) {
 }
 
 func classifyVerdict(err error) drain.Verdict { return drain.VerdictOf(classify(err)) }
-
-// scan looks for our batches upstream, from the last acknowledged one on.
-func (l place) scan(ctx context.Context, c *drain.Cursor) error {
-	end, err := l.s.client.Offset(ctx, l.leader, l.to.Topic, l.to.Partition, kafka.Latest)
-	if err != nil {
-		return err
-	}
-	start, err := l.s.client.Offset(ctx, l.leader, l.to.Topic, l.to.Partition, kafka.Earliest)
-	if err != nil {
-		return err
-	}
-	if end < c.Upstream {
-		return l.scanBack(ctx, c, start, end)
-	}
-	found, err := l.scanRange(ctx, c, max(start, c.Upstream), end)
-	if err != nil {
-		return err
-	}
-	if found >= 0 {
-		c.Position = found
-	}
-	c.Upstream = end
-	return nil
-}
-
-// scanBackFirst is how far before the end a backward search begins.
-const scanBackFirst = 1024
-
-// scanBack is for a cluster that lost records it had confirmed: its log ends
-// before our last acknowledgement. What remains of ours is searched from the
-// end backwards, in steps that double, and all behind it is sent again.
-func (l place) scanBack(ctx context.Context, c *drain.Cursor, start, end int64) error {
-	was := c.Position
-	for span, to := int64(scanBackFirst), end; to > start; span *= 2 {
-		from := max(start, to-span)
-		found, err := l.scanRange(ctx, c, from, to)
-		if err != nil {
-			return err
-		}
-		if found >= 0 {
-			c.Position, c.Upstream = found, end
-			l.sayLost(found, was)
-			return nil
-		}
-		to = from
-	}
-	return l.incarnate(ctx, c, "nothing of ours is left upstream")
-}
-
-// scanBytesMin is the least that a search asks for at once.
-const scanBytesMin = 16 << 10
-
-// scanRange reads the headers of the batches in [from, end) and returns the
-// offset behind our last record there, -1 when there is none.
-func (l place) scanRange(ctx context.Context, c *drain.Cursor, from, end int64) (int64, error) {
-	found := int64(-1)
-	for size := int32(kafka.FetchBytesMax); from < end; {
-		f, err := l.s.client.Fetch(ctx, l.leader, l.to.Topic, l.to.Partition, from, size)
-		if errors.Is(err, kafka.ErrTimeout) && size > scanBytesMin {
-			size /= 4 // a slow link
-			continue
-		}
-		if err != nil {
-			return 0, err
-		}
-		next := from
-		for rest := f.Batches; len(rest) > 0; {
-			b, r, err := batch.Next(rest)
-			if errors.Is(err, batch.ErrTruncated) {
-				break
-			}
-			if err != nil {
-				return 0, fmt.Errorf("searching %s for our batches at offset %d: %w", l.to, next, err)
-			}
-			rest = r
-			h, err := batch.ParseHeader(b)
-			if err != nil {
-				return 0, fmt.Errorf("searching %s for our batches at offset %d: %w", l.to, next, err)
-			}
-			next = max(next, h.NextOffset())
-			if h.BaseOffset < end && h.Producer.ID == c.Producer && h.Producer.Epoch == c.Epoch && h.Count > 0 {
-				found = max(found, c.OffsetOf(h.Producer.Sequence)+int64(h.Count))
-			}
-		}
-		if next == from {
-			return 0, fmt.Errorf("searching %s for our batches: nothing was found at offset %d of %d", l.to, from, end)
-		}
-		from = next
-	}
-	return found, nil
-}

@@ -53,6 +53,7 @@ func TestJudge(t *testing.T) {
 
 // TestAuto: what is chosen shows, and works.
 func TestAuto(t *testing.T) {
+	t.Parallel()
 	for want, version := range map[Mode]*kversion.Versions{ModeSequence: kversion.V2_8_0(), ModeAtLeastOnce: kversion.V2_3_0()} {
 		t.Run(want.String(), func(t *testing.T) {
 			t.Parallel()
@@ -72,6 +73,7 @@ func TestAuto(t *testing.T) {
 
 // TestAdvice: a refusal that a setting or a right would end names it.
 func TestAdvice(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		key  kmsg.Key
 		err  *kerr.Error
@@ -112,6 +114,7 @@ func TestAdvice(t *testing.T) {
 // TestTooOldForMode: a mode that was asked for by name and can't be is refused,
 // with the name of one that can.
 func TestTooOldForMode(t *testing.T) {
+	t.Parallel()
 	for mode, say := range map[Mode]string{ModeSequence: `set mode = "at_least_once"`, ModeTransaction: `set mode = "auto"`} {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()

@@ -85,6 +85,7 @@ func (c *central) position(t *testing.T) (string, int64) {
 // TestTransactionRefused: what stands before a refused batch is committed, the
 // batch is set aside, and nothing that was sent behind it passes it.
 func TestTransactionRefused(t *testing.T) {
+	t.Parallel()
 	for _, at := range []int{0, 1, 30, 59} {
 		t.Run(fmt.Sprint(at), func(t *testing.T) {
 			t.Parallel()
@@ -109,6 +110,7 @@ func TestTransactionRefused(t *testing.T) {
 // TestTransactionErrors: whatever a coordinator or a leader answers once, in
 // whatever request, everything arrives once.
 func TestTransactionErrors(t *testing.T) {
+	t.Parallel()
 	busy := []*kerr.Error{kerr.ConcurrentTransactions, kerr.CoordinatorLoadInProgress, kerr.NotCoordinator, kerr.CoordinatorNotAvailable}
 	fenced := []*kerr.Error{kerr.InvalidProducerEpoch, kerr.ProducerFenced, kerr.InvalidTxnState, kerr.InvalidProducerIDMapping}
 	tests := map[kmsg.Key][]*kerr.Error{
@@ -246,6 +248,7 @@ func TestTransactionSize(t *testing.T) {
 // TestModeChanges: whatever the mode was, and however it ended, the next one goes
 // on where it was.
 func TestModeChanges(t *testing.T) {
+	t.Parallel()
 	for _, from := range modes {
 		for _, to := range modes {
 			for _, crashed := range []bool{false, true} {
@@ -279,6 +282,7 @@ func TestModeChanges(t *testing.T) {
 // TestModeDoubt: what one mode left in doubt and the next can't look up stops
 // the partition, but for at least once, which promises nothing.
 func TestModeDoubt(t *testing.T) {
+	t.Parallel()
 	for _, to := range []Mode{ModeSequence, ModeAtLeastOnce} {
 		t.Run(to.String(), func(t *testing.T) {
 			t.Parallel()

@@ -86,6 +86,7 @@ func (c *stalledConn) Read(b []byte) (int, error) {
 // TestZombie: a drainer stands still at some step, its successor drains
 // everything, and then the first one goes on as if nothing had happened.
 func TestZombie(t *testing.T) {
+	t.Parallel()
 	keys := map[Mode][]kmsg.Key{
 		ModeSequence:    {kmsg.InitProducerID, kmsg.Produce},
 		ModeAtLeastOnce: {kmsg.Produce},

@@ -1,0 +1,57 @@
+package kafkasink
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"cistern/gossip/metadata"
+)
+
+// TestPrice counts the requests that a batch costs in each mode: of a backlog,
+// and of batches that come one by one. DESIGN.md has the table.
+func TestPrice(t *testing.T) {
+	t.Parallel()
+	for mode, most := range map[Mode][2]float64{
+		ModeSequence:    {1.1, 1.1},
+		ModeAtLeastOnce: {1.1, 1.1},
+		ModeTransaction: {1.4, 5},
+	} {
+		t.Run(mode.String(), func(t *testing.T) {
+			t.Parallel()
+			c := fakeCentral(t, kfake.SeedTopics(1, "price")).as(mode)
+			log := newLog("price", 0).fill(t, 1, 10)
+			g := c.gateway(in(mode, nil), log)
+			g.drained(log) // what it costs to begin is not counted
+			var counts []*kfake.FaultHandle
+			for _, key := range []kmsg.Key{kmsg.Produce, kmsg.AddPartitionsToTxn, kmsg.AddOffsetsToTxn, kmsg.TxnOffsetCommit, kmsg.EndTxn,
+				kmsg.InitProducerID, kmsg.ListOffsets, kmsg.Fetch, kmsg.FindCoordinator, kmsg.OffsetFetch, kmsg.DescribeProducers} {
+				counts = append(counts, c.count(key))
+			}
+			total := func() (n int) {
+				for _, h := range counts {
+					n += h.Hits()
+				}
+				return n
+			}
+			log.fill(t, 640, 10)
+			g.drained(log)
+			backlog := total()
+			for range 20 {
+				log.append(t, 10, metadata.CodecZstd)
+				g.drained(log)
+			}
+			trickle := total() - backlog
+			g.stop()
+			per := [2]float64{float64(backlog) / 640, float64(trickle) / 20}
+			t.Logf("requests per batch: backlog %.2f, one by one %.2f", per[0], per[1])
+			if slices.ContainsFunc([]int{0, 1}, func(i int) bool { return per[i] > most[i] }) {
+				t.Errorf("requests per batch are %s, want at most %v", fmt.Sprint(per), most)
+			}
+			c.expect("price", 0, log.id, offsets(0, log.HighWatermark()))
+		})
+	}
+}
