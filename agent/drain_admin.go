@@ -107,7 +107,7 @@ func (a *Agent) SkipDrain(ctx context.Context, o status.SkipOrder) (status.SkipA
 	switch {
 	case a.drain == nil && a.site == nil && o.Exported:
 		return a.skipWithoutUplink(ctx, log, o)
-	case a.drain == nil && a.site == nil:
+	case a.drain == nil && (a.site == nil || a.drainer(p) == a.config.Gateway.Name):
 		return status.SkipAnswer{}, status.ErrNoUplink
 	case !a.drainsHere(p) || log == nil:
 		return status.SkipAnswer{}, fmt.Errorf("%s; ask there", status.DrainedAt{Partition: p.String(), Gateway: a.drainer(p)})

@@ -93,6 +93,8 @@ func (f *exportFlags) checkHere(d *status.Document) error {
 		name := fmt.Sprintf("%s/%d", stream, p.Partition)
 		switch {
 		case d.Site == nil:
+		case f.move && d.Uplink.State == "none":
+			others = append(others, name+" is not drained here, since this gateway has no uplink: a move needs the gateway that drains it")
 		case p.Role == "":
 			others = append(others, fmt.Sprintf("%s has no copy here and is led by %s", name, dash(p.Leader)))
 		case f.from == fromUndrained && p.Drainer != d.Gateway.Name:
