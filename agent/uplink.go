@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"fmt"
 	"time"
 
 	"cistern/agent/config"
@@ -121,18 +120,11 @@ func (a *Agent) kafkaConfig() (kafkasink.Config, error) {
 
 func kafkaClient(k *config.Kafka, name string) (kafka.Config, error) {
 	c := kafka.Config{Brokers: k.Brokers, ClientID: "cistern-" + name, RequestTimeout: k.Timeout}
-	if k.TLS.Enabled {
-		var err error
-		if c.TLS, err = (kafka.TLS{CAFile: k.TLS.CAFile, CertFile: k.TLS.CertFile, KeyFile: k.TLS.KeyFile, ServerName: k.TLS.ServerName}).Load(); err != nil {
-			return c, fmt.Errorf("uplink: %w", err)
-		}
+	var err error
+	if c.TLS, err = uplinkTLS(k.TLS); err != nil || k.SASL.Mechanism == "" {
+		return c, err
 	}
-	if k.SASL.Mechanism != "" {
-		password, err := config.ReadSecret(k.SASL.PasswordFile)
-		if err != nil {
-			return c, fmt.Errorf("uplink: %w", err)
-		}
-		c.SASL = &kafka.SASL{Mechanism: k.SASL.Mechanism, User: k.SASL.User, Password: password}
-	}
-	return c, nil
+	password, err := secret(k.SASL.PasswordFile)
+	c.SASL = &kafka.SASL{Mechanism: k.SASL.Mechanism, User: k.SASL.User, Password: password}
+	return c, err
 }

@@ -135,6 +135,14 @@ func TestHoursWithoutClock(t *testing.T) {
 		if d := time.Since(start); d > recheckInterval {
 			t.Errorf("noticed after %s", d)
 		}
+		wall.set(noon)
+		if g.Status().Open {
+			t.Error("open at noon")
+		}
+		wall.set(time.Unix(0, 0)) // and lost again
+		if s := g.Status(); !s.Open || !s.ClockUnset {
+			t.Errorf("%+v", s)
+		}
 	})
 }
 

@@ -148,3 +148,46 @@ func TestLost(t *testing.T) {
 		}
 	})
 }
+
+// Without a cap the backlogs of two lanes share what the link carries, by weight.
+func TestBacklogsShareTheLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rate, d = 50_000, 10 * time.Minute
+		g, l := New(Config{LiveFirst: true, Weights: map[string]int{"alarm": 3}}), newLink(rate, 100*time.Millisecond)
+		sent := map[string]chan int64{"alarm": make(chan int64), "bulk": make(chan int64)}
+		for lane, c := range sent {
+			for range 4 {
+				go func() {
+					n, _ := l.partition(g, Class{lane, true}, 2000, 5, 0, d)
+					c <- n
+				}()
+			}
+		}
+		sum := func(c chan int64) (n float64) {
+			for range 4 {
+				n += float64(<-c)
+			}
+			return n
+		}
+		near(t, "alarm", sum(sent["alarm"]), 0.75*rate*d.Seconds(), 0.1)
+		near(t, "bulk", sum(sent["bulk"]), 0.25*rate*d.Seconds(), 0.1)
+		close(l.queue)
+	})
+}
+
+// Silence is not slowness: what the link can take is not forgotten by it.
+func TestSilentLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(Config{LiveFirst: true})
+		for range 4 * bestSamples {
+			p := g.Ask(Class{"normal", true}, 100_000)
+			<-p.Granted()
+			time.Sleep(time.Second)
+			p.Done()
+			time.Sleep(10 * time.Minute)
+		}
+		if most := g.Status().BackfillMax; most < 140_000 || most > 160_000 {
+			t.Errorf("a link of 100 kB/s and 1 s may have %d bytes", most)
+		}
+	})
+}

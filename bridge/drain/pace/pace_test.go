@@ -179,6 +179,35 @@ func TestCancel(t *testing.T) {
 	})
 }
 
+// Batches that cost less than a timer is worth share as well: what comes late is
+// not lost, nor is it another's.
+func TestSharesOfAFastLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rate, d = 100_000_000, 2 * time.Second
+		g := New(Config{BytesPerSecond: rate, Weights: map[string]int{"alarm": 3}})
+		alarm := &sender{class: Class{"alarm", false}, size: 10_000}
+		bulk := &sender{class: Class{"bulk", false}, size: 10_000}
+		run(g, d, alarm, bulk)
+		near(t, "alarm", float64(alarm.sent), rate*d.Seconds()*0.75, 0.05)
+		near(t, "bulk", float64(bulk.sent), rate*d.Seconds()*0.25, 0.05)
+	})
+}
+
+// What nobody used for a moment is there for who comes next.
+func TestBurst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(Config{BytesPerSecond: 100_000})
+		time.Sleep(time.Minute)
+		start := time.Now()
+		for range 10 { // what 100 ms yield
+			<-g.Ask(Class{}, 1000).Granted()
+		}
+		if d := time.Since(start); d > 10*time.Millisecond {
+			t.Errorf("a burst took %s", d)
+		}
+	})
+}
+
 // Nobody gets more than a burst for having been silent.
 func TestSilenceIsNotSaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -30,6 +30,13 @@ func TestWireIsCharged(t *testing.T) {
 				done <- true
 			}()
 		}
+		for range int(d.Seconds()) {
+			before := written.Load()
+			time.Sleep(time.Second)
+			if got := written.Load() - before; got > rate+2*factor*2000 {
+				t.Errorf("%d bytes in a second: a batch of each may leave ahead", got)
+			}
+		}
 		<-done
 		<-done
 		near(t, "on the wire", float64(written.Load()), rate*d.Seconds(), 0.05)
