@@ -332,3 +332,51 @@ func TestUplinkIsHonest(t *testing.T) {
 		t.Error("connected to nobody")
 	}
 }
+
+// live_first through the whole drainer: gateways that are killed again and again
+// while an old backlog and new records share the subject.
+func TestLiveFirst(t *testing.T) {
+	c := newCentral(t)
+	for way, more := range ways {
+		t.Run(way, func(t *testing.T) {
+			stream := name("live")
+			c.stream(stream, more)
+			l := sinktest.NewLog("s", 0)
+			old := func(r *batch.Record) { r.Timestamp = time.Now().Add(-time.Hour).UnixMilli() }
+			state := sinktest.NewState()
+			flows, rng := 0, rand.New(rand.NewPCG(5, 6))
+			for round := range 6 {
+				for range 8 {
+					l.AppendRecords(t, 5, old)
+				}
+				crash := sinktest.NewCrash(20 + rng.IntN(60))
+				state.Step = crash.Step
+				cfg := c.config(stream)
+				cfg.Client.Dial = crash.Dial
+				g := sinktest.Start(t, sink(t, cfg), sinktest.Setup{State: state, Order: drain.OrderLiveFirst}, l)
+				for range 4 {
+					l.Append(t, 3)
+				}
+				g.Drained(crash.Dead, l)
+				flows = max(flows, len(g.Drainer.Status().Partitions[0].Flows))
+				g.Stop()
+				state = state.Survive(round%2 == 0)
+			}
+			g := sinktest.Start(t, sink(t, c.config(stream)), sinktest.Setup{State: state, Order: drain.OrderLiveFirst}, l)
+			g.Drained(nil, l)
+			seen := map[string]int{}
+			for _, m := range c.read(stream) {
+				o, _ := m.header.Get(hdrOffset)
+				seen[o]++
+			}
+			for o := range l.HighWatermark() {
+				if n := seen[fmt.Sprint(o)]; n != 1 {
+					t.Errorf("offset %d is there %d times", o, n)
+				}
+			}
+			if flows < 2 {
+				t.Errorf("never more than %d flows: nothing was tried", flows)
+			}
+		})
+	}
+}
