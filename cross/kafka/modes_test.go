@@ -5,6 +5,7 @@ package kafka
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -120,9 +121,16 @@ func offsetsOf(log *backlog) []string {
 // given options sees it.
 func read(t *testing.T, b *Broker, topic string, opts ...kgo.Opt) []*kgo.Record {
 	t.Helper()
-	ends, err := admin(t, b).ListCommittedOffsets(within(t, patience), topic)
+	a := admin(t, b)
+	ends, err := a.ListEndOffsets(within(t, patience), topic)
 	must(t, err)
 	end, _ := ends.Lookup(topic, 0)
+	for stable := int64(-1); stable < end.Offset; time.Sleep(time.Millisecond) {
+		committed, err := a.ListCommittedOffsets(within(t, patience), topic)
+		must(t, err) // a broker answers before all partitions know how a transaction ended
+		o, _ := committed.Lookup(topic, 0)
+		stable = o.Offset
+	}
 	client, err := kgo.NewClient(append(opts, kgo.SeedBrokers(b.Addr()), kgo.KeepControlRecords(),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}))...)
 	must(t, err)

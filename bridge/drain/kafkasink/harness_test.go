@@ -120,15 +120,20 @@ func (c *central) records(topic string, partition int32) []*kgo.Record {
 		c.t.Fatal(err)
 	}
 	defer client.Close()
-	list := kadm.NewClient(client).ListEndOffsets
-	if c.committed {
-		list = kadm.NewClient(client).ListCommittedOffsets
-	}
-	ends, err := list(ctx, topic)
+	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, topic)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	end, _ := ends.Lookup(topic, partition)
+	// A broker answers before all partitions know how a transaction ended.
+	for stable := int64(-1); c.committed && stable < end.Offset; time.Sleep(time.Millisecond) {
+		offsets, err := kadm.NewClient(client).ListCommittedOffsets(ctx, topic)
+		if err != nil {
+			c.t.Fatalf("%s/%d upstream is committed up to %d of %d: %v", topic, partition, stable, end.Offset, err)
+		}
+		committed, _ := offsets.Lookup(topic, partition)
+		stable = committed.Offset
+	}
 	var records []*kgo.Record
 	for next := int64(0); next < end.Offset; {
 		fetches := client.PollFetches(ctx)
@@ -240,6 +245,7 @@ type setup struct {
 	logger     *slog.Logger
 	now        func() time.Time
 	buffer     int
+	order      drain.Order
 }
 
 func (c *central) gateway(s setup, logs ...*memLog) *gateway {
@@ -268,7 +274,7 @@ func (c *central) gatewayOf(s setup, logs ...drain.Log) *gateway {
 		c.t.Fatal(err)
 	}
 	g.drainer, err = drain.New(drain.Config{Sink: g.sink, State: g.state, Quarantine: g.quarantine,
-		BufferBytes: s.buffer, OnCursor: g.onCursor, Logger: s.logger, Now: s.now})
+		BufferBytes: s.buffer, Order: s.order, OnCursor: g.onCursor, Logger: s.logger, Now: s.now})
 	if err != nil {
 		c.t.Fatal(err)
 	}

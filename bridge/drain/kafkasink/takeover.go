@@ -19,6 +19,10 @@ const (
 	txnPauseMax = 500 * time.Millisecond
 )
 
+// epochsBackMax bounds how many owners without a single commit may stand between
+// the last commit and us.
+const epochsBackMax = 100
+
 // txnPrefix begins the names of our transactional ids and groups.
 const txnPrefix = "cistern/"
 
@@ -28,13 +32,19 @@ type home struct {
 	position kafka.GroupOffset
 }
 
-// txnName is the transactional id of an incarnation, and the name of the group
-// whose offset is its position. Each incarnation has its own, so that what was
-// committed by one is never taken for another's, and a flow that goes on as
+// txnName is the transactional id of an incarnation. Each has its own, so that what
+// was committed by one is never taken for another's, and a flow that goes on as
 // backfill keeps its name, which is what fences everybody else who works on it.
 func (l place) txnName(c *drain.Cursor) string {
 	return fmt.Sprintf("%s%s/%s/%d/%d", txnPrefix, l.s.cfg.Site, l.from.Stream, l.from.Partition, c.Producer)
 }
+
+// txnGroup is the group whose offset is the position that one owner of a
+// transactional id has committed. Each owner has its own: Kafka's coordinator
+// remembers an offset of an open transaction by group and producer id, not by
+// epoch, and the late commit of a fenced owner, which it refuses, makes it forget
+// the one that its successor has just committed (3.9.1; a zombie shows it).
+func txnGroup(name string, epoch int16) string { return fmt.Sprintf("%s/%d", name, epoch) }
 
 // txnNote goes with the committed position: who may believe it.
 func txnNote(c *drain.Cursor) string { return fmt.Sprintf("cistern incarnation %d", c.Producer) }
@@ -70,25 +80,38 @@ func (l place) takeOver(ctx context.Context, c *drain.Cursor) (h home, err error
 		return h, err
 	}
 	name := l.txnName(c)
+	for epoch, end := h.txn.Epoch, max(-1, h.txn.Epoch-epochsBackMax); epoch > end; epoch-- {
+		at, err := l.committed(ctx, txnGroup(name, epoch))
+		if err != nil {
+			return h, err
+		}
+		if epoch == h.txn.Epoch {
+			h.position = at // nobody has committed there: it is ours
+			continue
+		}
+		if at.Offset >= 0 && at.Note == txnNote(c) {
+			c.Position = max(c.Position, at.Offset)
+			break // who came later began there
+		}
+	}
+	h.position.Note = txnNote(c)
+	return h, nil
+}
+
+// committed asks for a group's offset, -1 when there is none.
+func (l place) committed(ctx context.Context, group string) (at kafka.GroupOffset, err error) {
 	err = patiently(ctx, func() error {
-		node, err := l.s.client.Coordinator(ctx, kafka.GroupCoordinator, name)
+		node, err := l.s.client.Coordinator(ctx, kafka.GroupCoordinator, group)
 		if err != nil {
 			return err
 		}
-		h.position, err = l.s.client.Committed(ctx, node, name, l.to.Topic, l.to.Partition)
+		at, err = l.s.client.Committed(ctx, node, group, l.to.Topic, l.to.Partition)
 		if errors.Is(err, kerr.GroupIDNotFound) {
 			return nil // nothing was ever committed
 		}
 		return err
 	})
-	if err != nil {
-		return h, err
-	}
-	if h.position.Note == txnNote(c) && h.position.Offset > c.Position {
-		c.Position = h.position.Offset
-	}
-	h.position.Note = txnNote(c)
-	return h, nil
+	return at, err
 }
 
 // fence takes the cursor's transactional id over. An open transaction of its

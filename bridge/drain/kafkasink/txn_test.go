@@ -53,9 +53,9 @@ func TestTransaction(t *testing.T) {
 	g.drained(log)
 	g.stop()
 	c.expect("txn", 0, log.id, offsets(0, 4005))
-	// The position upstream is the cursor.
+	// The position upstream is the cursor, in the group of the first owner.
 	name, offset := c.position(t)
-	if want := fmt.Sprintf("cistern/plant/txn/0/%d", s.Partitions[0].ProducerID); name != want || offset != 4005 {
+	if want := fmt.Sprintf("cistern/plant/txn/0/%d/0", s.Partitions[0].ProducerID); name != want || offset != 4005 {
 		t.Errorf("group %q is at %d, want %q at 4005", name, offset, want)
 	}
 }
