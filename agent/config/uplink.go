@@ -124,7 +124,7 @@ const (
 	subjectDefault    = "cistern.{site}.{stream}.{partition}"
 	timeoutDefault    = 30 * time.Second
 	lingerDefault     = 5 * time.Second
-	mqttWindowDefault = 100
+	mqttWindowDefault = 64
 )
 
 func defaultUplink() Uplink {
