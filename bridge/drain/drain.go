@@ -55,7 +55,8 @@ type Config struct {
 
 	// OnCursor is called when a partition's cursor has moved: records below
 	// offset are upstream (or were given up), and retention may drop them. It
-	// is called from the partition's goroutine and must not block.
+	// is called from the partition's goroutines, one call at a time, and must not
+	// block.
 	OnCursor func(p metadata.PartitionID, offset int64)
 
 	Logger *slog.Logger     // nil: slog.Default

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"cistern/bridge/drain/pace"
 	"cistern/bridge/drain/shape"
 	"cistern/segstore/batch"
 )
@@ -27,6 +26,18 @@ func (l *lingering) sent(c *chunk) {
 	if len(c.rest) > 0 {
 		l.oldest = c.seen
 	}
+}
+
+// parcel is what goes next.
+type parcel struct {
+	bytes   []byte
+	header  batch.Header // of bytes
+	next    int64        // offset behind it
+	epoch   int32        // the highest leader epoch in it
+	used    int          // bytes of the chunk that are in it
+	merged  bool         // of more than one stored batch
+	retimed bool
+	memory  *chunk // where bytes lie
 }
 
 // errAgain: something has changed, what goes next is to be looked for anew.
@@ -208,53 +219,4 @@ func (s *session) unshapely(err error) (bool, error) {
 		return false, err
 	}
 	return false, errAgain
-}
-
-// gateWait is a flow's place at the gate.
-type gateWait struct {
-	pass  *pace.Pass // nil: not asked
-	asked time.Time
-}
-
-// granted returns what to wait for; nil when nothing is.
-func (g *gateWait) granted() <-chan struct{} {
-	if g.pass == nil || g.open() {
-		return nil
-	}
-	return g.pass.Granted()
-}
-
-func (g *gateWait) open() bool {
-	select {
-	case <-g.pass.Granted():
-		return true
-	default:
-		return false
-	}
-}
-
-// use takes the pass: its bytes leave.
-func (g *gateWait) use() *pace.Pass {
-	p := g.pass
-	g.pass = nil
-	return p
-}
-
-func (g *gateWait) cancel() {
-	if g.pass != nil {
-		g.pass.Cancel()
-		g.pass = nil
-	}
-}
-
-// mayPass reports whether what is ready may leave, and asks for it.
-func (s *session) mayPass() bool {
-	if s.d.cfg.Gate == nil {
-		return true
-	}
-	if s.gate.pass == nil {
-		s.gate.pass = s.d.cfg.Gate.Ask(pace.Class{Lane: s.d.cfg.LaneOf(s.id.Stream), Backfill: s.kind == Backfill}, len(s.ready.bytes))
-		s.gate.asked = time.Now()
-	}
-	return s.gate.open()
 }

@@ -7,7 +7,6 @@ import (
 
 	"cistern/bridge/drain/pace"
 	"cistern/bridge/drain/shape"
-	"cistern/segstore/batch"
 )
 
 // session is one flow's work through one lane.
@@ -309,16 +308,4 @@ func (s *session) drop() {
 		s.chunk.settle()
 		s.chunk = nil
 	}
-}
-
-// parcel is what goes next.
-type parcel struct {
-	bytes   []byte
-	header  batch.Header // of bytes
-	next    int64        // offset behind it
-	epoch   int32        // the highest leader epoch in it
-	used    int          // bytes of the chunk that are in it
-	merged  bool         // of more than one stored batch
-	retimed bool
-	memory  *chunk // where bytes lie
 }
