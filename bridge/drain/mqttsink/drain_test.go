@@ -1,6 +1,7 @@
 package mqttsink
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -81,21 +82,21 @@ func TestGatewayKilled(t *testing.T) {
 		crash := sinktest.NewCrash(at)
 		state := sinktest.NewState()
 		state.Step = crash.Step
+		prefix := fmt.Sprintf("killed%d/", at) // repeats of one must not count for the next
 		cfg := m.config()
+		cfg.Prefix = prefix
+		again := cfg
 		cfg.Dial = crash.Dial
 		g := sinktest.Start(t, sink(t, cfg), sinktest.Setup{State: state}, a)
 		g.Drained(crash.Dead, a)
 		g.Stop()
-		g = sinktest.Start(t, sink(t, m.config()), sinktest.Setup{State: state.Survive(at%2 == 0)}, a)
+		g = sinktest.Start(t, sink(t, again), sinktest.Setup{State: state.Survive(at%2 == 0)}, a)
 		g.Drained(nil, a)
 		g.Stop()
-		f := l.all("plant/", a)
+		f := l.all(prefix, a)
 		if f.early != 0 || f.foreign != 0 || t.Failed() {
 			t.Fatalf("killed at step %d, %s: %+v", at, crash.Where(), f)
 		}
-		l.mu.Lock()
-		clear(l.seen)
-		l.mu.Unlock()
 		select {
 		case <-crash.Dead:
 			points++

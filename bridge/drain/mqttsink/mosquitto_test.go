@@ -193,7 +193,7 @@ func (l *listener) judge(prefix string, logs ...*sinktest.Log) (f findings) {
 		f.lost += len(values) - next
 	}
 	for topic := range l.seen {
-		if want[topic] == nil {
+		if want[topic] == nil && strings.HasPrefix(topic, prefix) {
 			f.foreign += len(l.seen[topic])
 		}
 	}
