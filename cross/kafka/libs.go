@@ -56,7 +56,7 @@ func FetchLibs(ctx context.Context, dir string, say func(format string, args ...
 func (l *Libs) fetch(ctx context.Context, dir string, say func(string, ...any)) error {
 	mvn, err := exec.LookPath("mvn")
 	if err != nil {
-		return errors.New("Maven fetches the broker's jars, and mvn is not in PATH: apt-get install maven")
+		return errors.New("mvn, which fetches the broker's jars, is not in PATH: apt-get install maven")
 	}
 	work, err := os.MkdirTemp(dir, "fetch-")
 	if err != nil {
