@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -48,13 +49,12 @@ func connected(t *testing.T, cfg Config) *Conn {
 
 // echo subscribes with a raw connection and answers every message with its own
 // headers and payload.
-func TestRequest(t *testing.T) {
-	url := start(t, &server.Options{})
+func echo(t *testing.T, url string) {
+	t.Helper()
 	nc, err := net.Dial("tcp", strings.TrimPrefix(url, "nats://"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close()
 	r := bufio.NewReader(nc)
 	fmt.Fprintf(nc, "CONNECT {\"headers\":true,\"verbose\":false}\r\nSUB echo 7\r\nPING\r\n")
 	for line := ""; !strings.HasPrefix(line, "PONG"); {
@@ -63,8 +63,7 @@ func TestRequest(t *testing.T) {
 		}
 	}
 	var group sync.WaitGroup
-	defer group.Wait()
-	defer nc.Close()
+	t.Cleanup(func() { nc.Close(); group.Wait() })
 	group.Go(func() {
 		for {
 			line, err := r.ReadString('\n')
@@ -78,16 +77,17 @@ func TestRequest(t *testing.T) {
 			var total int
 			fmt.Sscan(f[5], &total)
 			body := make([]byte, total+2)
-			for n := 0; n < len(body); {
-				k, err := r.Read(body[n:])
-				if err != nil {
-					return
-				}
-				n += k
+			if _, err := io.ReadFull(r, body); err != nil {
+				return
 			}
 			fmt.Fprintf(nc, "HPUB %s %s %s\r\n%s", f[3], f[4], f[5], body)
 		}
 	})
+}
+
+func TestRequest(t *testing.T) {
+	url := start(t, &server.Options{})
+	echo(t, url)
 	c := connected(t, Config{URLs: []string{url}})
 	h := EndHeader(AppendNumber(AppendField(BeginHeader(nil), "A", "b c"), "N", -5))
 	m, err := c.Request(t.Context(), "echo", h, []byte("payload"))
