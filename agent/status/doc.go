@@ -13,7 +13,7 @@
 //	/health   200 while nothing is in error, else 503; the active warnings as JSON
 //	/metrics  Prometheus text
 //	/tail     committed records as they come, one JSON object per line
-//	/debug/pprof/
+//	/debug/pprof/{heap,goroutine,allocs,profile?seconds=30,trace?seconds=5}, for go tool pprof
 //
 // and on the socket alone:
 //

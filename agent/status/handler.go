@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/http/pprof"
 	"net/netip"
 	"strings"
 	"time"
@@ -34,12 +33,8 @@ func (s *Server) handler(who access) http.Handler {
 		_ = WriteMetrics(w, s.Gatherer.Status(), s.Sets...) // the scraper is gone: nobody to tell
 	}))
 	for path, h := range map[string]http.HandlerFunc{
-		"/tail":                s.tail,
-		"/debug/pprof/":        pprof.Index,
-		"/debug/pprof/cmdline": pprof.Cmdline,
-		"/debug/pprof/profile": pprof.Profile,
-		"/debug/pprof/symbol":  pprof.Symbol,
-		"/debug/pprof/trace":   pprof.Trace,
+		"/tail":               s.tail,
+		"/debug/pprof/{name}": profiles,
 	} {
 		switch who {
 		case loopback:

@@ -203,19 +203,19 @@ func TestWhatIsRefused(t *testing.T) {
 	}
 	go public.Serve(l)
 	defer public.Close()
-	for path, want := range map[string]int{"/tail": 404, "/debug/pprof/": 404, "/status": 200, "/nothing": 404} {
+	for path, want := range map[string]int{"/tail": 404, "/debug/pprof/heap": 404, "/status": 200, "/nothing": 404} {
 		if code, _ := get(t, "http://"+l.Addr().String()+path); code != want {
 			t.Errorf("public %s: %d, want %d", path, code, want)
 		}
 	}
 	odd := NewClient(s.Socket) // on the socket any name will do
-	if body, err := odd.get(t.Context(), "/debug/pprof/cmdline"); err != nil {
+	if body, err := odd.get(t.Context(), "/debug/pprof/heap"); err != nil {
 		t.Errorf("socket: %v", err)
 	} else {
 		body.Close()
 	}
 	private := "http://" + s.Addr().String()
-	for path, want := range map[string]int{"/debug/pprof/": 200, "/tail?n=-1": 400, "/tail?from=middle": 400, "/tail?follow=maybe": 400} {
+	for path, want := range map[string]int{"/debug/pprof/goroutine": 200, "/debug/pprof/heap?debug=1": 200, "/debug/pprof/profile?seconds=1": 200, "/debug/pprof/nothing": 404, "/tail?n=-1": 400, "/tail?from=middle": 400, "/tail?follow=maybe": 400} {
 		if code, body := get(t, private+path); code != want {
 			t.Errorf("private %s: %d, want %d: %s", path, code, want, body)
 		}

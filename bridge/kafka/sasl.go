@@ -1,15 +1,17 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
-	"github.com/xdg-go/scram"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
 // SASL mechanisms that are spoken.
@@ -21,8 +23,11 @@ const (
 
 var mechanisms = []string{Plain, ScramSHA256, ScramSHA512}
 
-// scramStepsMax bounds the conversation: SCRAM needs two messages.
-const scramStepsMax = 4
+// Limits of SCRAM: two messages are needed.
+const (
+	scramStepsMax      = 4
+	scramIterationsMax = 1 << 18
+)
 
 // SASL says who we are.
 type SASL struct {
@@ -69,32 +74,47 @@ func (s *SASL) handshake(ctx context.Context, c *Conn) error {
 	return nil
 }
 
+// scram answers the broker's challenges (RFC 5802). Like Kafka itself it takes
+// user and password as they are, without SASLprep.
 func (s *SASL) scram(ctx context.Context, c *Conn) error {
-	hash := scram.SHA256
+	mechanism := scram.Auth{User: s.User, Pass: s.Password}.AsSha256Mechanism()
 	if s.Mechanism == ScramSHA512 {
-		hash = scram.SHA512
+		mechanism = scram.Auth{User: s.User, Pass: s.Password}.AsSha512Mechanism()
 	}
-	client, err := hash.NewClient(s.User, s.Password, "")
+	session, message, err := mechanism.Authenticate(ctx, c.addr)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrAuth, err)
 	}
-	conversation := client.NewConversation()
-	challenge := ""
 	for range scramStepsMax {
-		message, err := conversation.Step(challenge)
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrAuth, err)
-		}
-		if conversation.Done() {
-			return nil
-		}
-		answer, err := s.exchange(ctx, c, []byte(message))
+		challenge, err := s.exchange(ctx, c, message)
 		if err != nil {
 			return err
 		}
-		challenge = string(answer)
+		if err := checkIterations(challenge); err != nil {
+			return err
+		}
+		done, next, err := session.Challenge(challenge)
+		if err != nil {
+			return fmt.Errorf("%w: user %q by %s: %w", ErrAuth, s.User, s.Mechanism, err)
+		}
+		if done {
+			return nil
+		}
+		message = next
 	}
 	return fmt.Errorf("%w: %s does not come to an end", ErrAuth, s.Mechanism)
+}
+
+// checkIterations refuses work that would keep a small processor busy for
+// minutes: Kafka allows a sixteenth of the limit.
+func checkIterations(challenge []byte) error {
+	for field := range bytes.SplitSeq(challenge, []byte(",")) {
+		text, ok := bytes.CutPrefix(field, []byte("i="))
+		if n, err := strconv.Atoi(string(text)); ok && err == nil && n > scramIterationsMax {
+			return fmt.Errorf("%w: the broker wants %d iterations of SCRAM, at most %d are made", ErrAuth, n, scramIterationsMax)
+		}
+	}
+	return nil
 }
 
 func (s *SASL) exchange(ctx context.Context, c *Conn, message []byte) ([]byte, error) {
