@@ -21,7 +21,7 @@
 //	         └─────┬─────┘  the producer must not see two at once  │
 //	               │ acknowledged                                  │
 //	               ▼                                               │
-//	         ┌─ flowing ─┐  up to InFlightMax batches, cursor      │
+//	         ┌─ flowing ─┐  as many as the lane allows, cursor      │
 //	         │ window 5  │  saved lazily (Put)                     │
 //	         └─────┬─────┘                                         │
 //	               │ first failure: wait for the answers that are  │
@@ -38,18 +38,30 @@
 //	       Corrupt    verify the stored bytes: bad: quarantined, on;
 //	                  good: the way upstream is at fault: Retry
 //
-// A range that can't be sent (given up by retention, lost by flash, set aside)
-// is a gap: the cursor's Base moves by its length, durable before the first
+// Before a batch leaves it is shaped (see package shape: as it is, unless
+// configured otherwise) and has passed the gate (see package pace).
+//
+// # Flows
+//
+// A partition has one flow, in the order of offsets. Under [OrderLiveFirst] what
+// an outage left behind becomes a range, a flow of its own with a beginning and an
+// end, beside the live one. Each flow has its own [Cursor]: producer id, base,
+// position, doubt. All of them are one stored record. What is said above of a
+// partition's session is true of each flow's.
+//
+// A range that can't be sent (given up by retention, lost by flash, set aside,
+// skipped by hand) is a gap: the cursor's Base moves by its length, durable before the first
 // batch behind it leaves, so that sequence numbers stay contiguous. Each gap is
 // counted and named.
 //
 // # Goroutines
 //
-// Run starts one goroutine for each partition and one for the sink. A
-// partition's goroutine owns its cursor and its session; the sink tells results
+// Run starts one goroutine for each partition, under OrderLiveFirst one more for
+// its ranges, and one for the sink. A flow's goroutine owns its cursor and its
+// session; what is stored and shown of it is the partition's, under its lock; the sink tells results
 // through a channel that always has room. Buffers are bounded by one budget for
-// the whole drainer, granted in the order of asking, so that partitions take
-// turns and memory stays flat under any backlog.
+// the whole drainer, granted in the order of asking, live flows first, so that
+// partitions take turns and memory stays flat under any backlog.
 //
 // DESIGN.md beside this file has the decisions and their prices.
 package drain

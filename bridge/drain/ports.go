@@ -148,6 +148,7 @@ func (f *Flow) UnmarshalText(b []byte) error {
 // Term is what the site says about a partition while this gateway drains it.
 type Term struct {
 	// Unclean counts the elections that gave up records of the partition. When it
-	// has grown, what upstream has may be of a history that is no more.
+	// has grown, what upstream has may be of a history that is no more. The log
+	// has to be cut back to its leader's before it is added.
 	Unclean int32
 }
