@@ -116,7 +116,9 @@ func (a *Agent) stop(c *crew) error {
 		a.ingest.Close()
 	}
 	if a.site != nil {
-		doors = errors.Join(doors, c.stop(stopPartMax, "site")) // it would say that we live
+		// Drains end while what they say still counts: whoever is next goes on where
+		// they stopped. Then the site, which would say that we live.
+		doors = errors.Join(doors, c.stop(stopPartMax, "drain follows leaders", "drain"), c.stop(stopPartMax, "site"))
 		a.site.leave()
 	}
 	return errors.Join(doors, c.stop(stopPartMax), a.close())
