@@ -50,18 +50,18 @@
 // partition's session is true of each flow's.
 //
 // A range that can't be sent (given up by retention, lost by flash, set aside,
-// skipped by hand) is a gap: the cursor's Base moves by its length, durable before the first
-// batch behind it leaves, so that sequence numbers stay contiguous. Each gap is
-// counted and named.
+// skipped by hand) is a gap: the cursor's Base moves by its length, durable
+// before the first batch behind it leaves, so that sequence numbers stay
+// contiguous. Each gap is counted and named.
 //
 // # Goroutines
 //
 // Run starts one goroutine for each partition, under OrderLiveFirst one more for
 // its ranges, and one for the sink. A flow's goroutine owns its cursor and its
-// session; what is stored and shown of it is the partition's, under its lock; the sink tells results
-// through a channel that always has room. Buffers are bounded by one budget for
-// the whole drainer, granted in the order of asking, live flows first, so that
-// partitions take turns and memory stays flat under any backlog.
+// session; what is stored and shown of it is the partition's, under its lock; the
+// sink tells results through a channel that always has room. Buffers are bounded
+// by one budget for the whole drainer, granted in the order of asking, live flows
+// first, so that partitions take turns and memory stays flat under any backlog.
 //
 // DESIGN.md beside this file has the decisions and their prices.
 package drain
