@@ -25,7 +25,8 @@ off goes on where it stopped when it is called again, also after a power cut. On
 site of several gateways up to one chunk (512 KiB, or one batch) may be taken again
 then; the header tells its records.
 
-Of a device's records the order is kept.
+Of a device's records the order is kept among those that are carried. Others of it,
+which go another way, may be at the centre before them.
 `
 
 func newImport() *cobra.Command {
