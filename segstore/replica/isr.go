@@ -111,8 +111,14 @@ func (p *Partition) Tick(now time.Duration) Effects {
 func (p *Partition) Altered(now time.Duration, r *metadata.AlterPartition, answer metadata.Result, err error) Effects {
 	a := &p.alter
 	current := p.role == RoleLeader && r.LeaderEpoch == p.epoch && r == a.request
-	if err == nil && answer.Partition != nil && p.known {
-		p.adopt(answer.Partition)
+	if s := answer.Partition; err == nil && s != nil && p.known {
+		if s.LeaderEpoch > p.state.LeaderEpoch {
+			// Who leads now, and in which life, is for the image to say: leading on
+			// this news, and beginning anew with the image's, would be one epoch twice.
+			p.resigned = max(p.resigned, p.state.LeaderEpoch)
+		} else {
+			p.adopt(s)
+		}
 	}
 	if !current || a.request == nil {
 		return p.turn(now)
