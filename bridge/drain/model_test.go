@@ -42,7 +42,6 @@ type world struct {
 	order   Order
 	plan    plan
 	missing map[identified]bool // may be missing upstream: given up in some way
-	steps   []string            // what was done, for the report
 }
 
 // plan is what a seed is about.
