@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"cistern/agent/config"
 	"cistern/bridge/drain"
 	"cistern/gossip/metadata"
 	"cistern/segstore/replica"
@@ -97,11 +98,12 @@ func (c *cursors) change(ctx context.Context, p metadata.PartitionID, was, is ma
 func (s *site) duties() map[metadata.PartitionID]duty {
 	image, duties := s.quorum.Image(), map[metadata.PartitionID]duty{}
 	self, _ := s.replicas.Self()
+	fresh := s.isFresh()
 	for name, st := range image.Streams {
 		for n := range st.Partitions {
 			p := metadata.PartitionID{Stream: name, Partition: int32(n)}
 			by, leader, epoch := image.Drainer(p)
-			if by != self || by == metadata.NoNode {
+			if by != self || by == metadata.NoNode || !fresh && image.Partition(p).Leader != self {
 				continue
 			}
 			if at, role := s.replicas.Keeps(p); at == leader && role != replica.RoleIdle {
@@ -110,6 +112,21 @@ func (s *site) duties() map[metadata.PartitionID]duty {
 		}
 	}
 	return duties
+}
+
+// isFresh says whether an assignment to drain can be believed to hold still. With
+// records in order it does not matter: whoever sends them, they are taken once.
+// Under live_first a successor that splits the flow sends what is new under
+// another producer id, so a follower that hears nothing of the quorum stops. It
+// does so long before anybody takes over: that takes a dead gateway, or 10 s
+// without an uplink. A leader needs no word: without followers nothing of its is
+// confirmed.
+func (s *site) isFresh() bool {
+	if s.a.config.Uplink.Order != config.OrderLiveFirst {
+		return true
+	}
+	leader, self := s.quorum.Leader()
+	return self || leader != ""
 }
 
 // learnDrained tells the logs how far the site knows them to be drained: what

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"cistern/agent/config"
-	"cistern/agent/status"
 	"cistern/bridge/drain"
 	"cistern/bridge/drain/kafkasink"
 	"cistern/bridge/drain/pace"
@@ -16,7 +15,6 @@ import (
 // openDrain makes the drain of every partition, if there is an uplink.
 func (a *Agent) openDrain() error {
 	if a.config.Uplink.Way() == config.WayNone {
-		a.health.Set(status.NoUplinkConfigured, "")
 		return nil
 	}
 	sink, err := a.newSink()

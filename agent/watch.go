@@ -42,7 +42,9 @@ func (a *Agent) judge(d *status.Document) {
 		"what is not drained takes %.0f %% of %d bytes", 100*backlogShare(d), s.MaxBytes)
 	h.Update(status.ClockUnset, d.Gateway.Clock == clockUnset, "it shows %s", time.Now().UTC().Format(time.DateTime))
 	h.Update(status.ClockUnsynced, d.Gateway.Clock == clockUnsynced, "")
-	h.Update(status.UplinkDown, d.Uplink.State == drain.UplinkDown, "%s", d.Uplink.Error)
+	neighbour := d.Site != nil && d.Site.HasUplink() // it drains what this one can't
+	h.Update(status.UplinkDown, d.Uplink.State == drain.UplinkDown && !neighbour, "%s", d.Uplink.Error)
+	h.Update(status.NoUplinkConfigured, d.Uplink.State == "none" && !neighbour, "")
 	a.judgePartitions(d)
 	a.siteJudge.Judge(h, d)
 	down := ""

@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -107,6 +108,12 @@ func (j *SiteJudge) now() time.Time {
 		return time.Now()
 	}
 	return j.Now()
+}
+
+// HasUplink reports whether the uplink of any gateway that is alive works: it
+// drains for the others what it keeps a copy of.
+func (s *Site) HasUplink() bool {
+	return slices.ContainsFunc(s.Members, func(m Member) bool { return m.State == MemberAlive && m.Uplink == "up" })
 }
 
 func (s *Site) alive() []string {
