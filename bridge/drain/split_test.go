@@ -57,13 +57,17 @@ func crashAtWrite(t *testing.T, at int, after, lazyLost bool) bool {
 		if n := w.current(); n != nil && w.store.crashed() {
 			w.end(n, true)
 			if lazyLost {
+				w.store.mu.Lock()
 				w.store.lazy = nil
+				w.store.mu.Unlock()
 			}
 			w.launch(-1)
 		}
 	}
+	w.store.mu.Lock()
 	hit := w.store.crash.hit
 	w.store.crash.over = true // the end is not of interest
+	w.store.mu.Unlock()
 	err := w.eventually()
 	for _, n := range slices.Clone(w.nodes) {
 		w.end(n, true)
