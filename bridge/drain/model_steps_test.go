@@ -65,7 +65,7 @@ var allSteps = []step{
 			n.view.limit(-1)
 		}
 	}},
-	{"no lanes", 3, func(w *world) { w.fail(1+w.rng.IntN(4), w.store.failing, false) }},
+	{"no lanes", 3, func(w *world) { w.refuse(1 + w.rng.IntN(4)) }},
 	{"state fails", 2, func(w *world) { w.fail(0, 1+w.rng.IntN(3), w.rng.IntN(2) == 0) }},
 	{"crash", 4, (*world).stepCrash},
 	{"stop", 2, (*world).stepStop},
@@ -111,12 +111,16 @@ func (w *world) run() error {
 	return w.check()
 }
 
+func (w *world) refuse(lanes int) {
+	w.central.mu.Lock()
+	defer w.central.mu.Unlock()
+	w.central.refuse = lanes
+}
+
 // fail has as many lanes not opened, and as many synced writes fail; stored: all
 // the same they are.
 func (w *world) fail(lanes, writes int, stored bool) {
-	w.central.mu.Lock()
-	w.central.refuse = lanes
-	w.central.mu.Unlock()
+	w.refuse(lanes)
 	w.store.mu.Lock()
 	w.store.failing, w.store.stored = writes, stored
 	w.store.mu.Unlock()
