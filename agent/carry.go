@@ -3,6 +3,8 @@ package agent
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -112,7 +114,7 @@ func (a *carrier) Import(ctx context.Context, c export.Chunk) (int64, error) {
 		return 0, err
 	}
 	c.From = max(c.From, n.Next)
-	there := map[int64]struct{}{}
+	there := map[arrival]struct{}{}
 	if n.Begun > c.From {
 		if there, err = a.findImported(ctx, &c, &n); err != nil {
 			return 0, err
@@ -216,10 +218,23 @@ func (a *carrier) noteBegun(c *export.Chunk, was importNote, touched map[int32]b
 	return a.store.State().PutSync(importKey(c), b)
 }
 
-// findImported returns the offsets, of the gateway they come from, of the records
-// of a broken-off chunk that are here.
-func (a *carrier) findImported(ctx context.Context, c *export.Chunk, n *importNote) (map[int64]struct{}, error) {
-	found := map[int64]struct{}{}
+// arrival is a record that came in with an import: its offset at the gateway it
+// comes from, and what is in it. Gateways on their own may share the name of a site
+// (it has a default), and then the offset alone is not one record.
+type arrival struct {
+	offset int64
+	sum    [sha256.Size]byte
+}
+
+func arrivalOf(offset int64, r *batch.Record) arrival {
+	b := binary.BigEndian.AppendUint64(nil, uint64(r.Timestamp))
+	b = binary.BigEndian.AppendUint64(b, uint64(len(r.Key)))
+	return arrival{offset, sha256.Sum256(append(append(b, r.Key...), r.Value...))}
+}
+
+// findImported returns the records of a broken-off chunk that are here.
+func (a *carrier) findImported(ctx context.Context, c *export.Chunk, n *importNote) (map[arrival]struct{}, error) {
+	found := map[arrival]struct{}{}
 	if n.Unknown {
 		a.log.Warn("an import was broken off and goes on: some of its records may be stored twice; the header "+export.HeaderImported+" tells them",
 			"from", c.Site+"/"+c.Partition.String(), "first", c.From, "last", n.Begun-1)
@@ -238,7 +253,7 @@ func (a *carrier) findImported(ctx context.Context, c *export.Chunk, n *importNo
 	return found, nil
 }
 
-func findIn(ctx context.Context, log *segstore.Log, from int64, prefix []byte, found map[int64]struct{}) error {
+func findIn(ctx context.Context, log *segstore.Log, from int64, prefix []byte, found map[arrival]struct{}) error {
 	var buf []byte
 	var err error
 	for next := max(from, log.StartOffset()); next < log.HighWatermark(); {
@@ -263,7 +278,7 @@ func findIn(ctx context.Context, log *segstore.Log, from int64, prefix []byte, f
 				}
 				number, ok := bytes.CutPrefix(r.Headers[i].Value, prefix)
 				if offset, err := strconv.ParseInt(string(number), 10, 64); ok && err == nil {
-					found[offset] = struct{}{}
+					found[arrivalOf(offset, r)] = struct{}{}
 				}
 			}
 			return nil
@@ -279,13 +294,18 @@ func importedPrefix(c *export.Chunk) []byte {
 }
 
 // appendChunk hands the records to the journal in order and waits for them.
-func (a *carrier) appendChunk(ctx context.Context, c *export.Chunk, target metadata.StreamConfig, there map[int64]struct{}) error {
+func (a *carrier) appendChunk(ctx context.Context, c *export.Chunk, target metadata.StreamConfig, there map[arrival]struct{}) error {
 	wait := newImportWait()
 	a.last = wait
 	prefix := importedPrefix(c)
 	err := eachRecord(c, func(r *batch.Record) error {
-		if _, ok := there[r.Offset]; ok || r.Offset < c.From {
+		if r.Offset < c.From {
 			return nil
+		}
+		if len(there) > 0 {
+			if _, ok := there[arrivalOf(r.Offset, r)]; ok {
+				return nil
+			}
 		}
 		id := metadata.PartitionID{Stream: c.Partition.Stream, Partition: partitionFor(r, c, target)}
 		own := r.Headers

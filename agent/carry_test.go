@@ -144,6 +144,42 @@ func TestImportAfterACrash(t *testing.T) {
 	}
 }
 
+// Two gateways on their own have the same name of a site, which has a default. The
+// import of one is broken off, that of the other comes in between: nothing of the
+// first is taken for there because the second has its offsets.
+func TestImportOfTwoGatewaysOfOneName(t *testing.T) {
+	c := &carrier{Agent: open(t, threePartitions)}
+	first, second := foreign(t, 0, 15), foreign(t, 0, 15)
+	second.Export = "fedcba9876543210"
+	second.Batches = nil
+	b := batch.NewBuilder(metadata.CodecZstd)
+	for i := range int64(15) {
+		if full, err := b.Append(&batch.Record{Timestamp: 1_700_000_000_000 + i, Key: fmt.Appendf(nil, "d%d", i%5), Value: []byte("other")}); full || err != nil {
+			t.Fatal(full, err)
+		}
+	}
+	second.Batches, _ = b.AppendTo(nil, batch.NoProducer)
+	n, err := c.importNote(&first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.noteBegun(&first, n, map[int32]bool{0: true, 1: true, 2: true}, 15); err != nil {
+		t.Fatal(err)
+	}
+	for _, chunk := range []export.Chunk{second, first} {
+		if next, err := c.Import(t.Context(), chunk); next != 15 || err != nil {
+			t.Fatal(next, err)
+		}
+	}
+	count := int64(0)
+	for _, log := range c.store.Logs() {
+		count += log.HighWatermark()
+	}
+	if count != 30 {
+		t.Errorf("%d records of 30 are here", count)
+	}
+}
+
 // A chunk whose sender hung up is waited for before the next is looked at.
 func TestImportAfterACancel(t *testing.T) {
 	c := &carrier{Agent: open(t, threePartitions)}
