@@ -22,7 +22,7 @@ func (s *Sink) Open(ctx context.Context, p metadata.PartitionID, c *drain.Cursor
 		s.topics.distrust(name)
 		return nil, fmt.Errorf("%s has no leader upstream at the moment: %w", to, orNone(at.Err))
 	}
-	mode := s.link.mode()
+	mode, _ := s.link.mode()
 	place := place{s: s, from: p, leader: at.Leader, to: to}
 	home, err := place.settle(ctx, c, how, mode)
 	if err != nil {

@@ -16,7 +16,7 @@ func (s *Sink) Run(ctx context.Context) error {
 	s.mu.Unlock()
 	defer s.stop()
 	backoff := drain.Backoff{Min: drain.BackoffMin, Max: drain.BackoffMax}
-	s.link.become(drain.UplinkConnecting, nil)
+	s.link.Become(drain.UplinkConnecting, nil)
 	for {
 		cluster, err := s.client.Metadata(ctx, s.topics.names()...)
 		if err == nil {
@@ -27,7 +27,7 @@ func (s *Sink) Run(ctx context.Context) error {
 		}
 		wait := RefreshIntervalMin
 		if err != nil {
-			s.link.become(drain.UplinkDown, err)
+			s.link.Become(drain.UplinkDown, err)
 			wait = backoff.Next()
 		} else {
 			if previous := s.link.learned(cluster); previous != "" && previous != cluster.ID {
@@ -76,10 +76,10 @@ func (s *Sink) rest(ctx context.Context, wait time.Duration, up bool) bool {
 		select {
 		case <-ctx.Done():
 			return false
-		case <-s.link.wake:
+		case <-s.link.Wake():
 			return true
 		case <-timer.C:
-			silent := s.cfg.Now().Sub(s.link.status().LastAnswer)
+			silent := s.cfg.Now().Sub(s.link.Status().LastAnswer)
 			if !up || silent >= ProbeInterval || time.Since(asked) >= MetadataMaxAge {
 				return true
 			}
@@ -96,5 +96,5 @@ func (s *Sink) stop() {
 	s.hangUp()
 	s.group.Wait()
 	s.client.Close()
-	s.link.become(drain.UplinkOff, nil)
+	s.link.Become(drain.UplinkOff, nil)
 }

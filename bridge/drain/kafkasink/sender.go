@@ -218,7 +218,7 @@ func (s *sender) request(parcels []*parcel) error {
 		}
 		s.window.answered(size, sent)
 		s.nudge() // there is room again
-		s.sink.link.answered()
+		s.sink.link.Answered()
 		for i, p := range parcels {
 			p.settle(results[i])
 		}

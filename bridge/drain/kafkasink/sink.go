@@ -92,7 +92,7 @@ func New(cfg Config) (*Sink, error) {
 		return nil, fmt.Errorf("uplink: %w", err)
 	}
 	s := &Sink{cfg: cfg, client: client, senders: map[route]*dial{}, windows: map[route]*window{}}
-	s.link.init(cfg.Now, cfg.Logger, cfg.Client.Brokers)
+	s.link.Init(cfg.Now, cfg.Logger, drain.Uplink{Brokers: cfg.Client.Brokers})
 	s.topics.init()
 	return s, nil
 }
@@ -114,7 +114,7 @@ func expand(template, site, stream string) string {
 }
 
 // Uplink tells the state of the way upstream.
-func (s *Sink) Uplink() drain.Uplink { return s.link.status() }
+func (s *Sink) Uplink() drain.Uplink { return s.link.Status() }
 
 // Kick ends a back-off.
-func (s *Sink) Kick() { s.link.check(nil) }
+func (s *Sink) Kick() { s.link.Kick() }

@@ -67,13 +67,13 @@ func (t *topics) trusts(state *topicState) bool {
 // and creating it if that is allowed.
 func (s *Sink) topic(ctx context.Context, name, stream string) (*kafka.Cluster, kafka.Topic, error) {
 	state := s.topics.want(name)
-	cluster, err := s.link.up(ctx)
+	cluster, err := s.link.Await(ctx)
 	if err != nil {
 		return nil, kafka.Topic{}, err
 	}
 	topic, known := cluster.Topics[name]
 	if !known || topic.Err != nil || !s.topics.trusts(state) {
-		if cluster, err = s.link.refresh(ctx); err != nil {
+		if cluster, err = s.link.Refresh(ctx); err != nil {
 			return nil, kafka.Topic{}, err
 		}
 		if topic, known = cluster.Topics[name]; !known {

@@ -175,7 +175,7 @@ func (t *transaction) finish(ctx context.Context, good int) error {
 	if err := patiently(ctx, func() error { return client.EndTxn(ctx, l.txn, true) }); err != nil {
 		return t.everybody(err)
 	}
-	l.lane.sink.link.answered()
+	l.lane.sink.link.Answered()
 	t.open = false
 	for _, c := range t.cargo[:good] {
 		c.done(c.upstream, nil)

@@ -13,6 +13,8 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"cistern/bridge/drain"
 )
 
 // conn is one connection to the broker with all that must not outlive it: paho's
@@ -52,7 +54,7 @@ func (c *conn) run() error {
 		c.suspicion.unreachable()
 		return err
 	}
-	c.link.connected(c)
+	c.link.Up(c, func(u *drain.Uplink) { u.ClusterID = c.address }, "broker", c.address, "client_id", c.cfg.ClientID)
 	var group sync.WaitGroup
 	group.Go(c.publishAll)
 	group.Go(c.acknowledge)
@@ -107,7 +109,10 @@ func (c *conn) dial() (net.Conn, error) {
 		nc = t
 	}
 	g := newGuard(nc)
-	g.end, g.answered = c.fail, c.link.answered
+	// A broker that owes an answer, to PINGREQ or to PUBLISH, for longer than
+	// AnswerTimeout loses the connection: so "up" means an answer in the last
+	// minute and a half.
+	g.end, g.answered = c.fail, c.link.Answered
 	c.guarding.Lock()
 	defer c.guarding.Unlock()
 	c.guard = g

@@ -44,7 +44,7 @@ type parcel struct {
 // Open waits for the broker. MQTT does not tell what it has, so the position is
 // the cursor's.
 func (s *Sink) Open(ctx context.Context, p metadata.PartitionID, c *drain.Cursor, how drain.Opening) (drain.Lane, error) {
-	conn, err := s.link.up(ctx)
+	conn, err := s.link.Await(ctx)
 	if err != nil {
 		return nil, err
 	}

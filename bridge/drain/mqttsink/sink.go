@@ -62,7 +62,7 @@ type Config struct {
 type Sink struct {
 	cfg       Config
 	address   string
-	link      link
+	link      drain.Link[*conn]
 	timing    timing
 	suspicion suspicion
 }
@@ -83,7 +83,8 @@ func New(cfg Config) (*Sink, error) {
 		connect: 15 * time.Second, answer: AnswerTimeout, backoffMin: drain.BackoffMin, backoffMax: drain.BackoffMax,
 		keepAlive: KeepAlive, suspect: suspectWait,
 	}}
-	s.link.init(cfg.Now, cfg.Logger, cfg.URL)
+	s.link.Init(cfg.Now, cfg.Logger, drain.Uplink{Brokers: []string{cfg.URL},
+		Mode: "at_least_once", ModeWhy: "MQTT 3.1.1 can't tell a repeat from a new message"})
 	s.suspicion.init(cfg.Now)
 	s.suspicion.poison = PoisonTime
 	return s, nil
@@ -149,16 +150,16 @@ func (c *Config) check() error {
 }
 
 // Uplink tells the state of the way upstream.
-func (s *Sink) Uplink() drain.Uplink { return s.link.status() }
+func (s *Sink) Uplink() drain.Uplink { return s.link.Status() }
 
 // Kick ends a back-off.
-func (s *Sink) Kick() { s.link.kick() }
+func (s *Sink) Kick() { s.link.Kick() }
 
 // Run keeps the uplink alive until ctx ends: connection after connection, with a
 // back-off between them that begins anew when one was good for something.
 func (s *Sink) Run(ctx context.Context) error {
 	backoff := drain.Backoff{Min: s.timing.backoffMin, Max: s.timing.backoffMax}
-	s.link.become(drain.UplinkConnecting, nil)
+	s.link.Become(drain.UplinkConnecting, nil)
 	for ctx.Err() == nil {
 		c := newConn(ctx, s)
 		err := c.run()
@@ -168,10 +169,10 @@ func (s *Sink) Run(ctx context.Context) error {
 		if c.useful.Load() {
 			backoff.Reset()
 		}
-		s.link.lost(err)
+		s.link.Become(drain.UplinkDown, err)
 		s.rest(ctx, backoff.Next())
 	}
-	s.link.become(drain.UplinkOff, nil)
+	s.link.Become(drain.UplinkOff, nil)
 	return nil
 }
 
@@ -181,7 +182,7 @@ func (s *Sink) rest(ctx context.Context, d time.Duration) {
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-s.link.wake:
+	case <-s.link.Wake():
 	case <-timer.C:
 	}
 }

@@ -211,7 +211,7 @@ func (g *group) commit(r *batch.Record, header []byte) error {
 	if ack.Stream != g.way.sink.cfg.Stream || ack.Seq <= g.last {
 		return fmt.Errorf("%w: acknowledged sequence %d of stream %q behind %d of %q", nats.ErrProtocol, ack.Seq, ack.Stream, g.last, g.way.sink.cfg.Stream)
 	}
-	g.way.sink.link.answered()
+	g.way.sink.link.Answered()
 	g.last = ack.Seq
 	g.own = flow{id: g.own.id, next: r.Offset + 1, resume: r.Offset + 1, seq: ack.Seq}
 	if r.Offset != g.range_[1] {

@@ -42,13 +42,13 @@ func (s *Sink) Open(ctx context.Context, p metadata.PartitionID, c *drain.Cursor
 	if !validSubject(subject) {
 		return nil, &drain.Error{Verdict: drain.Denied, Err: fmt.Errorf("%q can't be a subject", subject)}
 	}
-	w, err := s.link.up(ctx)
+	w, err := s.link.Await(ctx)
 	if err != nil {
 		return nil, err
 	}
 	stream, err := w.usable(subject)
 	if err != nil { // perhaps not any more
-		if w, err = s.link.refresh(ctx); err != nil {
+		if w, err = s.link.Refresh(ctx); err != nil {
 			return nil, err
 		}
 		if stream, err = w.usable(subject); err != nil {

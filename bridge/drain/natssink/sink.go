@@ -53,7 +53,7 @@ type Config struct {
 // Sink is a JetStream stream as a drain.Sink.
 type Sink struct {
 	cfg    Config
-	link   link
+	link   drain.Link[*way]
 	timing timing
 	group  sync.WaitGroup // publishing goroutines
 	single bool           // never use atomic batches: for tests
@@ -77,7 +77,7 @@ func New(cfg Config) (*Sink, error) {
 		cfg.Now = time.Now
 	}
 	s := &Sink{cfg: cfg, timing: timing{AnswerTimeout, ProbeInterval, drain.BackoffMin, drain.BackoffMax}}
-	s.link.init(cfg.Now, cfg.Logger, cfg.Client.URLs)
+	s.link.Init(cfg.Now, cfg.Logger, drain.Uplink{Brokers: cfg.Client.URLs})
 	return s, nil
 }
 
@@ -121,15 +121,15 @@ func expand(template, site, stream string, partition int32) string {
 }
 
 // Uplink tells the state of the way upstream.
-func (s *Sink) Uplink() drain.Uplink { return s.link.status() }
+func (s *Sink) Uplink() drain.Uplink { return s.link.Status() }
 
 // Kick ends a back-off.
-func (s *Sink) Kick() { s.link.ask() }
+func (s *Sink) Kick() { s.link.Kick() }
 
 // Run keeps the uplink alive until ctx ends.
 func (s *Sink) Run(ctx context.Context) error {
 	backoff := drain.Backoff{Min: s.timing.backoffMin, Max: s.timing.backoffMax}
-	s.link.become(drain.UplinkConnecting, nil)
+	s.link.Become(drain.UplinkConnecting, nil)
 	for ctx.Err() == nil {
 		conn, err := nats.Connect(ctx, s.cfg.Client)
 		if err == nil {
@@ -138,12 +138,12 @@ func (s *Sink) Run(ctx context.Context) error {
 			<-conn.Done()
 		}
 		if ctx.Err() == nil {
-			s.link.lost(err)
+			s.link.Become(drain.UplinkDown, err)
 			s.rest(ctx, backoff.Next())
 		}
 	}
 	s.group.Wait()
-	s.link.become(drain.UplinkOff, nil)
+	s.link.Become(drain.UplinkOff, nil)
 	return nil
 }
 
@@ -153,7 +153,7 @@ func (s *Sink) rest(ctx context.Context, d time.Duration) {
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-s.link.wake:
+	case <-s.link.Wake():
 	case <-timer.C:
 	}
 }
@@ -170,9 +170,9 @@ func (s *Sink) serve(ctx context.Context, conn *nats.Conn, backoff *drain.Backof
 			return ctx.Err()
 		case <-conn.Done():
 			return conn.Err()
-		case <-s.link.wake:
+		case <-s.link.Wake():
 		case <-timer.C:
-			if silent := s.cfg.Now().Sub(s.link.status().LastAnswer); w.known() && silent < s.timing.probe {
+			if silent := s.cfg.Now().Sub(s.link.Status().LastAnswer); w.known() && silent < s.timing.probe {
 				timer.Reset(s.timing.probe - silent)
 				continue
 			}
@@ -181,7 +181,7 @@ func (s *Sink) serve(ctx context.Context, conn *nats.Conn, backoff *drain.Backof
 			return err
 		}
 		backoff.Reset()
-		s.link.learned(w)
+		w.learned()
 		timer.Reset(s.timing.probe)
 	}
 }

@@ -1,6 +1,7 @@
 package natssink
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -75,7 +76,7 @@ func (w *way) call(ctx context.Context, api string, question, answer any) error 
 	if err != nil {
 		return err
 	}
-	w.sink.link.answered()
+	w.sink.link.Answered()
 	var failed struct {
 		Error *apiError `json:"error"`
 	}
@@ -108,6 +109,19 @@ func (w *way) ask(ctx context.Context) error {
 	defer w.mu.Unlock()
 	w.stream, w.denied = info, err
 	return nil
+}
+
+// learned says that the stream was asked for, with success: that is what "up"
+// means.
+func (w *way) learned() {
+	info, why := w.conn.Info(), "the stream takes atomic batches"
+	if !w.current().atomic() {
+		why = "the stream has no allow_atomic: each record costs a round trip"
+	}
+	w.sink.link.Up(w, func(u *drain.Uplink) {
+		u.ClusterID = cmp.Or(info.Cluster, info.ServerName)
+		u.Mode, u.ModeWhy = "expected_sequence", why
+	}, "server", info.ServerName, "version", info.Version, "publishing", why)
 }
 
 func (w *way) known() bool { return w.current() != nil }
