@@ -125,7 +125,12 @@ func (f *folder) parts(flags *exportFlags) (parts []export.Part, err error) {
 		if p.From >= p.To {
 			continue
 		}
-		p.InDoubt = flags.from == fromUndrained && f.drains.InDoubt(d.Partition)
+		if flags.from == fromUndrained {
+			p.InDoubt = f.drains.InDoubt(d.Partition)
+			for i, flow := range d.Flows[:max(0, len(d.Flows)-1)] {
+				p.Drained = between(p.Drained, flow.To, d.Flows[i+1].Position)
+			}
+		}
 		if f.site != nil {
 			confirmed, err := replica.Confirmed(f.store, d.Partition)
 			if err != nil {
@@ -141,6 +146,15 @@ func (f *folder) parts(flags *exportFlags) (parts []export.Part, err error) {
 		return nil, hinted(fmt.Errorf("there is no stream %q in this folder", flags.stream), "`cistern check` lists what is in it")
 	}
 	return parts, nil
+}
+
+// between appends what lies between two flows of a drain, where newer records leave
+// first: it is upstream.
+func between(all []export.Range, from, to int64) []export.Range {
+	if from < to {
+		all = append(all, export.Range{From: from, To: to})
+	}
+	return all
 }
 
 // parked counts what waits here for leaders elsewhere, or waited.

@@ -113,10 +113,16 @@ func (f *exportFlags) checkHere(d *status.Document) error {
 func (f *exportFlags) liveParts(ctx context.Context, agent *status.Client, d *status.Document) (parts []export.Part) {
 	f.each(d, func(stream string, p *status.Partition) {
 		part := export.Part{Log: agent.Log(ctx, stream, p)}
-		undrained := max(p.Drained, p.HighWatermark-p.Backlog.Records)
+		undrained := p.Drained
+		if len(p.Flows) < 2 { // where newer records leave first, the backlog is not one range
+			undrained = max(undrained, p.HighWatermark-p.Backlog.Records)
+		}
 		part.From, part.To = f.span(p.StartOffset, undrained, p.HighWatermark)
 		if f.from == fromUndrained {
 			part.InDoubt = slices.ContainsFunc(p.Flows, func(f status.DrainFlow) bool { return f.InDoubt })
+			for i, flow := range p.Flows[:max(0, len(p.Flows)-1)] {
+				part.Drained = between(part.Drained, flow.End, p.Flows[i+1].Position)
+			}
 		}
 		if part.From < part.To {
 			parts = append(parts, part)

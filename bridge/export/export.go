@@ -38,10 +38,16 @@ type Log interface {
 type Part struct {
 	Log      Log
 	From, To int64
+	// Drained are ranges in between that are left out, in order: a partition whose
+	// newer records leave first has some that are upstream already.
+	Drained []Range
 	// InDoubt and Confirmed are for the manifest.
 	InDoubt   bool
 	Confirmed *int64
 }
+
+// Range is one of offsets; To is behind the last.
+type Range struct{ From, To int64 }
 
 // Options say how to export.
 type Options struct {
@@ -193,6 +199,7 @@ type reader struct {
 
 // step copies one read's worth; more is false at the end.
 func (r *reader) step(w *writer) (more bool, err error) {
+	r.pass()
 	if r.next >= r.part.To {
 		return false, nil
 	}
@@ -220,6 +227,9 @@ func (r *reader) step(w *writer) (more bool, err error) {
 		if more, err := r.batch(w, one); err != nil || !more {
 			return false, err
 		}
+		if r.pass() {
+			break // what was read goes on elsewhere
+		}
 		buf = rest
 	}
 	return true, nil
@@ -244,6 +254,16 @@ func (r *reader) batch(w *writer, b []byte) (more bool, err error) {
 	}
 	r.next = h.NextOffset()
 	return true, w.add(r.fresh, &h)
+}
+
+// pass goes beyond what is left out, and says whether there was something.
+func (r *reader) pass() (moved bool) {
+	for _, d := range r.part.Drained {
+		if d.From <= r.next && r.next < d.To {
+			r.next, moved = min(d.To, r.part.To), true
+		}
+	}
+	return moved
 }
 
 // plain appends b without what only a gateway understands in its header.

@@ -429,3 +429,30 @@ func TestManifestsThatAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// Where newer records left first, what lies between is upstream: it is not exported,
+// also where it stands in the same piece that is read.
+func TestExportLeavesOutWhatIsDrained(t *testing.T) {
+	for _, drained := range [][]Range{{{6, 12}}, {{3, 6}, {12, 30}}, {{0, 3}}, {{27, 40}}} {
+		l := newLog("mqtt", 0, 0).fill(t, 10)
+		part := whole(l)
+		part.Drained = drained
+		dir := t.TempDir()
+		m := export(t, Options{Dir: dir, Format: Kafka, FileBytes: 300}, part)
+		var got, want []int64
+		for _, b := range segmentsOf(t, dir, &m.Partitions[0]) {
+			got = append(got, b.FirstOffset)
+		}
+		for o := int64(0); o < 30; o += 3 {
+			if !slices.ContainsFunc(drained, func(d Range) bool { return d.From <= o && o < d.To }) {
+				want = append(want, o)
+			}
+		}
+		if !slices.Equal(got, want) || m.Partitions[0].NextOffset != 30 {
+			t.Errorf("drained %v: batches %v up to %d, want %v", drained, got, m.Partitions[0].NextOffset, want)
+		}
+		if err := Verify(t.Context(), dir, m, nil); err != nil {
+			t.Error(err)
+		}
+	}
+}
