@@ -250,15 +250,6 @@ type setup struct {
 
 func (c *central) gateway(s setup, logs ...*memLog) *gateway {
 	c.t.Helper()
-	var all []drain.Log
-	for _, l := range logs {
-		all = append(all, l)
-	}
-	return c.gatewayOf(s, all...)
-}
-
-func (c *central) gatewayOf(s setup, logs ...drain.Log) *gateway {
-	c.t.Helper()
 	if s.sink.Client.Brokers == nil {
 		s.sink.Client.Brokers = c.seeds
 	}
