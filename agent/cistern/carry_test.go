@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -175,4 +176,38 @@ func TestMovedFromARunningGateway(t *testing.T) {
 	b.run("b", fmt.Sprintf("start --config up.toml\ncistern import %s/carried\ncistern drain --until-empty\n", a.dir))
 	a.run("a", "stop\nstart --config up.toml\ncistern drain --until-empty\n")
 	checkCentre(t, address, n, n+topics, topics)
+}
+
+// A move was broken off before the gateway knew that it shall not drain what was
+// exported, and the gateway went on. When the move is ended, what it has drained
+// meanwhile is not imported.
+func TestMoveEndedAfterTheGatewayDrained(t *testing.T) {
+	for _, how := range []string{"folder", "live"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			const n, topics = 300, 7
+			address := centre(t)
+			a, b := newScript(t), newScript(t)
+			a.write("alone.toml", listener+"[[stream]]\nname = 'mqtt'\npartitions = 2\n")
+			a.write("up.toml", listener+uplinkTo(address)+"[[stream]]\nname = 'mqtt'\npartitions = 2\n")
+			b.write("up.toml", listener+uplinkTo(address))
+			a.run("a", "start --config alone.toml\n")
+			a.publishMany(0, n, topics)
+			a.run("a", "stop\ncistern export --out carried\n")
+			name := filepath.Join(a.dir, "carried", "manifest.json")
+			m, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.write("carried/manifest.json", strings.Replace(string(m), `"partitions"`, `"move": "pending", "partitions"`, 1))
+			a.run("a", "start --config up.toml\ncistern drain --until-empty\n")
+			if how == "live" {
+				a.run("a", "cistern export --live --move --out carried\nstdout '^note: .* drained .* meanwhile'\n! stdout 'may be at the centre'\ncistern status\n! stdout DRAIN_PAUSED\n")
+			} else {
+				a.run("a", "stop\ncistern export --move --out carried\nstdout '^note: .* drained .* meanwhile'\n! stdout 'may be at the centre'\n")
+			}
+			b.run("b", fmt.Sprintf("start --config up.toml\ncistern import %s/carried\nstdout '^imported 0 records'\ncistern drain --until-empty\n", a.dir))
+			checkCentre(t, address, n, n, topics)
+		})
+	}
 }

@@ -189,6 +189,9 @@ func (f *exportFlags) report(c *cobra.Command, m *export.Manifest) error {
 		if p.ConfirmedOffset != nil {
 			fmt.Fprintf(out, "note: %s is known to be confirmed up to offset %d; records from there on may never have been\n", p.ID(), *p.ConfirmedOffset)
 		}
+		for _, d := range p.Drained {
+			fmt.Fprintf(out, "note: this gateway drained %s offsets %d to %d meanwhile: an import leaves them out\n", p.ID(), d.FirstOffset, d.LastOffset)
+		}
 		for _, l := range p.Lost {
 			fmt.Fprintf(out, "lost: %s offsets %d to %d: %s\n", p.ID(), l.FirstOffset, l.LastOffset, printable(l.Cause))
 		}

@@ -12,6 +12,7 @@ import (
 
 	"cistern/agent"
 	"cistern/agent/config"
+	"cistern/bridge/drain"
 	"cistern/bridge/export"
 	"cistern/gossip/metadata"
 	"cistern/gossip/quorum"
@@ -182,6 +183,9 @@ func (f *exportFlags) fromFolder(c *cobra.Command) (err error) {
 		if m.Store != fmt.Sprintf("%x", from.store.ID()) {
 			return fmt.Errorf("%s is an export of another gateway's folder", f.out)
 		}
+		for _, d := range from.drains.Status() {
+			settle(m, d.Partition, undrainedBy(d.Flows), from.drains.InDoubt(d.Partition))
+		}
 		return f.finishMove(c, m, from.skip(c))
 	}
 	parts, err := from.parts(f)
@@ -204,14 +208,41 @@ func (f *exportFlags) fromFolder(c *cobra.Command) (err error) {
 }
 
 // skip has the drain of a stopped gateway skip what was exported.
-func (f *folder) skip(c *cobra.Command) func(m *export.Manifest) error {
-	return func(m *export.Manifest) error {
+func (f *folder) skip(c *cobra.Command) skipper {
+	return func(m *export.Manifest, begun func() error) error {
 		to := map[metadata.PartitionID]int64{}
 		for i := range m.Partitions {
-			to[m.Partitions[i].ID()] = m.Partitions[i].NextOffset
+			if p := &m.Partitions[i]; p.Move != export.Done {
+				p.Move, to[p.ID()] = export.Pending, p.NextOffset
+			}
+		}
+		if err := begun(); err != nil {
+			return err
 		}
 		return f.drains.Skip(c.Context(), to, whyMoved(m))
 	}
+}
+
+// skipper has the drain skip what was exported. It marks the partitions whose turn
+// has come and calls begun before, so that a move that is broken off there is told
+// from one that never came so far.
+type skipper func(m *export.Manifest, begun func() error) error
+
+// settle notes what a gateway has drained since its records were exported.
+func settle(m *export.Manifest, id metadata.PartitionID, undrained []export.Range, inDoubt bool) {
+	for i := range m.Partitions {
+		if p := &m.Partitions[i]; p.ID() == id && p.Move != export.Done {
+			p.Settle(undrained)
+			p.InDoubt = p.InDoubt || inDoubt
+		}
+	}
+}
+
+func undrainedBy(flows []drain.FlowStatus) (all []export.Range) {
+	for _, f := range flows {
+		all = append(all, export.Range{From: f.Position, To: f.To})
+	}
+	return all
 }
 
 func (f *folder) sayWhatIsLeftOut(c *cobra.Command) error {
@@ -243,11 +274,16 @@ func (f *exportFlags) pendingMove() (*export.Manifest, bool) {
 
 // finishMove ends a move: the records are in files, durably; now the drain skips
 // them, durably; then the manifest says that they may be imported.
-func (f *exportFlags) finishMove(c *cobra.Command, m *export.Manifest, skip func(*export.Manifest) error) error {
-	if err := skip(m); err != nil {
+func (f *exportFlags) finishMove(c *cobra.Command, m *export.Manifest, skip skipper) error {
+	note := func() error { return export.WriteManifest(f.out, m) }
+	if err := skip(m, note); err != nil {
+		err = errors.Join(err, note()) // which partitions are done
 		return hinted(fmt.Errorf("the records are exported, but the gateway still drains them: %w", err), "the same command tries it again")
 	}
 	m.Move = export.Done
+	for i := range m.Partitions {
+		m.Partitions[i].Move = export.Done
+	}
 	if err := export.WriteManifest(f.out, m); err != nil {
 		return hinted(err, "the same command tries it again")
 	}

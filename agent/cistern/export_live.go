@@ -13,6 +13,7 @@ import (
 	"cistern/agent/status"
 	"cistern/bridge/drain"
 	"cistern/bridge/export"
+	"cistern/gossip/metadata"
 )
 
 // pauseWait is how long a drain is given to hear what became of what it sent.
@@ -33,13 +34,11 @@ func (f *exportFlags) fromAgent(c *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	if m, pending := f.pendingMove(); pending {
-		if m.Gateway != d.Gateway.Name || m.Site != d.Gateway.Site {
-			return fmt.Errorf("%s is an export of %s at %s, not of this gateway", f.out, m.Gateway, m.Site)
-		}
-		return f.finishMove(c, m, skipAt(c.Context(), agent))
+	m, pending := f.pendingMove()
+	if pending && (m.Gateway != d.Gateway.Name || m.Site != d.Gateway.Site) {
+		return fmt.Errorf("%s is an export of %s at %s, not of this gateway", f.out, m.Gateway, m.Site)
 	}
-	if err := f.checkHere(d); err != nil {
+	if err := f.checkHere(d); err != nil && !pending {
 		return err
 	}
 	if f.move && d.Uplink.State != "none" {
@@ -52,7 +51,25 @@ func (f *exportFlags) fromAgent(c *cobra.Command) (err error) {
 			return err
 		}
 	}
+	if pending {
+		f.each(d, func(stream string, p *status.Partition) {
+			inDoubt := slices.ContainsFunc(p.Flows, func(f status.DrainFlow) bool { return f.InDoubt })
+			settle(m, metadata.PartitionID{Stream: stream, Partition: p.Partition}, undrainedAt(p), inDoubt)
+		})
+		return f.finishMove(c, m, skipAt(c.Context(), agent))
+	}
 	return f.exportLive(c, agent, d)
+}
+
+// undrainedAt are the ranges of a partition that a running gateway has not drained.
+func undrainedAt(p *status.Partition) (all []export.Range) {
+	if len(p.Flows) < 2 { // where newer records leave first, the backlog is not one range
+		return []export.Range{{From: max(p.Drained, p.HighWatermark-p.Backlog.Records), To: -1}}
+	}
+	for _, f := range p.Flows {
+		all = append(all, export.Range{From: f.Position, To: f.End})
+	}
+	return all
 }
 
 func (f *exportFlags) exportLive(c *cobra.Command, agent *status.Client, d *status.Document) error {
@@ -113,11 +130,7 @@ func (f *exportFlags) checkHere(d *status.Document) error {
 func (f *exportFlags) liveParts(ctx context.Context, agent *status.Client, d *status.Document) (parts []export.Part) {
 	f.each(d, func(stream string, p *status.Partition) {
 		part := export.Part{Log: agent.Log(ctx, stream, p)}
-		undrained := p.Drained
-		if len(p.Flows) < 2 { // where newer records leave first, the backlog is not one range
-			undrained = max(undrained, p.HighWatermark-p.Backlog.Records)
-		}
-		part.From, part.To = f.span(p.StartOffset, undrained, p.HighWatermark)
+		part.From, part.To = f.span(p.StartOffset, undrainedAt(p)[0].From, p.HighWatermark)
 		if f.from == fromUndrained {
 			part.InDoubt = slices.ContainsFunc(p.Flows, func(f status.DrainFlow) bool { return f.InDoubt })
 			for i, flow := range p.Flows[:max(0, len(p.Flows)-1)] {
@@ -191,10 +204,17 @@ func (f *exportFlags) awaitPaused(ctx context.Context, agent *status.Client) err
 }
 
 // skipAt has the drain of a running gateway skip what was exported.
-func skipAt(ctx context.Context, agent *status.Client) func(*export.Manifest) error {
-	return func(m *export.Manifest) error {
+func skipAt(ctx context.Context, agent *status.Client) skipper {
+	return func(m *export.Manifest, begun func() error) error {
 		for i := range m.Partitions {
 			p := &m.Partitions[i]
+			if p.Move == export.Done {
+				continue
+			}
+			p.Move = export.Pending
+			if err := begun(); err != nil {
+				return err
+			}
 			a, err := agent.SkipDrain(ctx, status.SkipOrder{Stream: p.Stream, Partition: p.Partition, To: p.NextOffset, Why: whyMoved(m), Exported: true})
 			if err == nil && a.Next < p.NextOffset {
 				err = fmt.Errorf("the drain skipped up to offset %d, not %d", a.Next, p.NextOffset)
@@ -202,6 +222,7 @@ func skipAt(ctx context.Context, agent *status.Client) func(*export.Manifest) er
 			if err != nil {
 				return fmt.Errorf("%s: %w", p.ID(), err)
 			}
+			p.Move = export.Done
 		}
 		return nil
 	}

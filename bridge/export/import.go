@@ -183,6 +183,8 @@ func (im *importer) file(ctx context.Context, p *Partition, f *File, c *Chunk) e
 		case h.NextOffset() <= c.From:
 			im.done.Before += int64(h.Count)
 			continue
+		case p.isDrained(h.BaseOffset, h.LastOffset()):
+			continue
 		}
 		if len(im.chunk) > 0 && len(im.chunk)+len(b) > ChunkBytes {
 			if err := im.give(ctx, p, c); err != nil {

@@ -85,7 +85,39 @@ type Partition struct {
 	// there on may never have been. Nil: all of it is.
 	ConfirmedOffset *int64 `json:"confirmed_offset,omitempty"`
 	Lost            []Span `json:"lost,omitempty"` // could not be read
-	Files           []File `json:"files"`
+	// Drained are records that the gateway has sent upstream itself, after they were
+	// exported and before the move ended: they are not imported.
+	Drained []Span `json:"drained,omitempty"`
+	// Move is Pending once the drain was told to pass over the records, Done when it
+	// does.
+	Move  Move   `json:"move,omitempty"`
+	Files []File `json:"files"`
+}
+
+// Settle finds out what became of a partition whose move was broken off; undrained
+// are the ranges that the gateway has not drained now, in order, the last one
+// without an end.
+func (p *Partition) Settle(undrained []Range) {
+	if p.Move == Done || len(undrained) == 0 {
+		return
+	}
+	if p.Move == Pending && undrained[0].From >= p.NextOffset {
+		p.InDoubt = true // it was passed over or drained: nobody knows
+		return
+	}
+	p.Drained = nil
+	next := p.FirstOffset
+	for _, r := range undrained {
+		if last := min(r.From, p.NextOffset) - 1; last >= next {
+			p.Drained = append(p.Drained, Span{FirstOffset: next, LastOffset: last})
+		}
+		next = max(next, r.To)
+	}
+}
+
+// isDrained says whether all of a batch went upstream from where it comes.
+func (p *Partition) isDrained(first, last int64) bool {
+	return slices.ContainsFunc(p.Drained, func(s Span) bool { return s.FirstOffset <= first && last <= s.LastOffset })
 }
 
 // ID names the partition.
