@@ -118,7 +118,11 @@ func (a *Agent) stop(c *crew) error {
 	if a.site != nil {
 		// Drains end while what they say still counts: whoever is next goes on where
 		// they stopped. Then the site, which would say that we live.
-		doors = errors.Join(doors, c.stop(stopPartMax, "drain follows leaders", "drain"), c.stop(stopPartMax, "site"))
+		doors = errors.Join(doors, c.stop(stopPartMax, "drain follows leaders", "drain"))
+		if a.site.cursors != nil {
+			a.site.cursors.tellLast(context.Background())
+		}
+		doors = errors.Join(doors, c.stop(stopPartMax, "site"))
 		a.site.leave()
 	}
 	return errors.Join(doors, c.stop(stopPartMax), a.close())

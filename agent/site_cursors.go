@@ -147,10 +147,25 @@ func (c *cursors) tell(ctx context.Context) {
 		return
 	}
 	c.told, c.behind = time.Now(), 0
+	c.tellAll(ctx, c.toSite)
+}
+
+// tellLast brings what is left to the site at a stop, when drains have ended: what a
+// drain had put before it became quiet is not put again. Whoever drains next by a
+// protocol that can't be searched would send all of it once more.
+func (c *cursors) tellLast(ctx context.Context) { c.tellAll(ctx, c.toSite) }
+
+func (c *cursors) toSite(ctx context.Context, puts []metadata.PutDrain) error {
+	_, err := c.site.propose(ctx, metadata.Change{PutDrains: &metadata.PutDrains{Drains: puts}})
+	if err != nil {
+		c.site.a.log.Debug("positions of drains were not told to the site", "error", err)
+	}
+	return err
+}
+
+func (c *cursors) tellAll(ctx context.Context, to func(context.Context, []metadata.PutDrain) error) {
 	for _, puts := range c.untold() {
-		_, err := c.site.propose(ctx, metadata.Change{PutDrains: &metadata.PutDrains{Drains: puts}})
-		if err != nil {
-			c.site.a.log.Debug("positions of drains were not told to the site", "error", err)
+		if to(ctx, puts) != nil {
 			return
 		}
 		c.forget(puts)

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -57,5 +59,24 @@ func TestUntoldPositions(t *testing.T) {
 	c.end(lost)
 	if c.Put("drain/s/0", []byte("late")); c.PutSync("drain/s/0", nil) == nil || c.drains[lost] != nil {
 		t.Error("a drain that has ended still keeps cursors")
+	}
+}
+
+// What is left at a stop is told once, and goes on waiting when it can't be.
+func TestTellingAllPositions(t *testing.T) {
+	p := metadata.PartitionID{Stream: "s"}
+	c := &cursors{drains: map[metadata.PartitionID]*draining{p: {}}}
+	c.Put("drain/s/0", []byte("at"))
+	told := 0
+	for _, err := range []error{errors.New("no majority"), nil, nil} {
+		c.tellAll(t.Context(), func(_ context.Context, puts []metadata.PutDrain) error {
+			if told++; len(puts) != 1 || puts[0].Partition != p || string(puts[0].Cursor) != "at" {
+				t.Errorf("%+v", puts)
+			}
+			return err
+		})
+	}
+	if told != 2 {
+		t.Errorf("told %d times", told)
 	}
 }
