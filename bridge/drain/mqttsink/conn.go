@@ -2,19 +2,17 @@ package mqttsink
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
-	"github.com/eclipse/paho.mqtt.golang/packets"
 
 	"cistern/bridge/drain"
+	"cistern/bridge/mqtt/pahoconn"
 )
 
 // conn is one connection to the broker with all that must not outlive it: paho's
@@ -30,8 +28,7 @@ type conn struct {
 	ctx  context.Context
 	fail context.CancelCauseFunc
 
-	guarding sync.Mutex
-	guard    *guard // set by dial, on paho's goroutine
+	guard atomic.Pointer[guard] // nil: not dialed yet
 }
 
 // handoverTimeout is how long paho may take to take a message. It has nothing
@@ -63,7 +60,7 @@ func (c *conn) run() error {
 	if errors.Is(cause, context.Canceled) {
 		c.client.Disconnect(uint(handoverTimeout.Milliseconds()))
 	}
-	c.socket().Conn.Close()
+	c.guard.Load().Conn.Close()
 	c.client.Disconnect(0)
 	group.Wait()
 	c.queue.end(cause)
@@ -71,79 +68,45 @@ func (c *conn) run() error {
 }
 
 func (c *conn) options() *mqtt.ClientOptions {
-	return mqtt.NewClientOptions().
-		AddBroker("tcp://" + c.address).
-		SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) { return c.dial() }).
-		SetProtocolVersion(4). // explicit: paho would offer the password to 3.1 as well
-		SetClientID(c.cfg.ClientID).
-		SetUsername(c.cfg.User).
-		SetPassword(c.cfg.Password).
+	settings := pahoconn.Config{
+		Address:  c.address,
+		ClientID: c.cfg.ClientID,
+		User:     c.cfg.User,
+		Password: c.cfg.Password,
+		TLS:      c.cfg.TLS,
+		Timeout:  c.timing.connect,
+		Dial:     c.cfg.Dial,
+		Guard:    c.watch,
+		Lost:     c.fail,
+	}
+	return settings.Options(c.ctx).
 		SetCleanSession(true). // see doc.go
-		SetStore(noStore{}).
-		SetAutoReconnect(false).
-		SetConnectionLostHandler(func(_ mqtt.Client, err error) { c.fail(err) }).
-		SetConnectTimeout(c.timing.connect).
 		SetKeepAlive(c.timing.keepAlive).
 		SetPingTimeout(c.timing.answer).
 		SetWriteTimeout(handoverTimeout) // of the handover: guard has its own for writing
 }
 
-// dial replaces paho's, for the guard and to end with ctx.
-func (c *conn) dial() (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(c.ctx, c.timing.connect)
-	defer cancel()
-	dial := c.cfg.Dial
-	if dial == nil {
-		dial = (&net.Dialer{}).DialContext
-	}
-	nc, err := dial(ctx, "tcp", c.address)
-	if err != nil {
-		return nil, err
-	}
-	if c.cfg.TLS != nil {
-		t := tls.Client(nc, c.cfg.TLS)
-		if err := t.HandshakeContext(ctx); err != nil {
-			nc.Close()
-			return nil, err
-		}
-		nc = t
-	}
+// watch puts the guard before a connection. A broker that owes an answer, to
+// PINGREQ or to PUBLISH, for longer than AnswerTimeout loses the connection: so
+// "up" means an answer in the last minute and a half.
+func (c *conn) watch(nc net.Conn) net.Conn {
 	g := newGuard(nc)
-	// A broker that owes an answer, to PINGREQ or to PUBLISH, for longer than
-	// AnswerTimeout loses the connection: so "up" means an answer in the last
-	// minute and a half.
 	g.end, g.answered = c.fail, c.link.Answered
-	c.guarding.Lock()
-	defer c.guarding.Unlock()
-	c.guard = g
-	return g, nil
+	c.guard.Store(g)
+	return g
 }
 
-func (c *conn) socket() *guard {
-	c.guarding.Lock()
-	defer c.guarding.Unlock()
-	return c.guard
+// hangUp closes the socket, if there is one.
+func (c *conn) hangUp() {
+	if g := c.guard.Load(); g != nil {
+		g.Close()
+	}
 }
 
 // open connects. After an error paho has given up and cleaned up.
 func (c *conn) open() error {
-	token := c.client.Connect()
-	select {
-	case <-token.Done():
-	case <-c.ctx.Done():
-		if g := c.socket(); g != nil {
-			g.Close() // dial ends with ctx, the wait for CONNACK with the socket
-		}
-		<-token.Done()
+	if _, err := pahoconn.Connect(c.ctx, c.client, c.hangUp); err != nil {
+		return fmt.Errorf("connecting to %s: %w%s", c.address, err, pahoconn.Hint(err))
 	}
-	err := token.Error()
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword), errors.Is(err, packets.ErrorRefusedNotAuthorised):
-		return fmt.Errorf("connecting to %s: %w: check user, password_file and the broker's access list", c.address, err)
-	case errors.Is(err, packets.ErrorRefusedIDRejected):
-		return fmt.Errorf("connecting to %s: %w: check client_id", c.address, err)
-	}
-	return fmt.Errorf("connecting to %s: %w", c.address, err)
+	return nil
 }

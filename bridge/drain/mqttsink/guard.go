@@ -153,15 +153,3 @@ func (g *guard) skip(first byte, length uint64) error {
 	_, err := g.in.Discard(int(length))
 	return err
 }
-
-// noStore stands where paho keeps a copy of every message under way: the log has
-// them all.
-type noStore struct{}
-
-func (noStore) Open()                             {}
-func (noStore) Put(string, packets.ControlPacket) {}
-func (noStore) Get(string) packets.ControlPacket  { return nil }
-func (noStore) All() []string                     { return nil }
-func (noStore) Del(string)                        {}
-func (noStore) Close()                            {}
-func (noStore) Reset()                            {}

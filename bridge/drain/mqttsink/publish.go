@@ -66,7 +66,7 @@ func (c *conn) message(p *parcel, r *batch.Record) error {
 	if value == nil {
 		value = []byte{}
 	}
-	wrote := c.socket().wrote
+	wrote := c.guard.Load().wrote
 	select { // of a message that was acknowledged before we looked
 	case <-wrote:
 	default:
@@ -121,7 +121,7 @@ func (c *conn) await(token mqtt.Token) error {
 		case <-c.ctx.Done():
 			return context.Cause(c.ctx)
 		case <-timer.C:
-			moved := time.Unix(0, c.socket().moved.Load())
+			moved := time.Unix(0, c.guard.Load().moved.Load())
 			if moved.Before(since) {
 				moved = since
 			}

@@ -2,16 +2,15 @@ package source
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
-	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"cistern/bridge/mqtt/pahoconn"
 )
 
 // connection is one connection to the broker with everything that must not
@@ -30,8 +29,7 @@ type connection struct {
 	ctx  context.Context
 	fail context.CancelCauseFunc
 
-	mu    sync.Mutex
-	guard *guard // set by dial, on paho's goroutine
+	guard atomic.Pointer[guard] // nil: not dialed yet
 }
 
 func newConnection(ctx context.Context, s *Source) *connection {
@@ -90,83 +88,51 @@ func (c *connection) options() (*mqtt.ClientOptions, error) {
 	if err != nil {
 		return nil, err
 	}
-	return mqtt.NewClientOptions().
-		AddBroker("tcp://" + c.endpoint.address).
-		SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) { return c.dial(tlsConfig) }).
-		SetProtocolVersion(4). // explicit: paho would offer the password to 3.1 as well
-		SetClientID(c.config.ClientID).
-		SetUsername(c.config.User).
-		SetPassword(password).
+	settings := pahoconn.Config{
+		Address:  c.endpoint.address,
+		ClientID: c.config.ClientID,
+		User:     c.config.User,
+		Password: password,
+		TLS:      tlsConfig,
+		Timeout:  c.timing.connect,
+		Dial:     c.dialNet,
+		Guard:    c.watch,
+		Lost:     c.fail,
+	}
+	return settings.Options(c.ctx).
 		SetCleanSession(false).
-		SetStore(noStore{}).
-		SetAutoReconnect(false).
 		SetAutoAckDisabled(true).
 		SetOrderMatters(true).
 		SetDefaultPublishHandler(c.handle). // before connecting: a resumed session sends at once
-		SetConnectionLostHandler(func(_ mqtt.Client, err error) { c.fail(err) }).
-		SetConnectTimeout(c.timing.connect).
 		SetKeepAlive(c.config.KeepAlive).
 		SetPingTimeout(2 * c.timing.stall). // PINGRESP lies behind what a stall holds back
 		SetWriteTimeout(c.timing.subscribe), nil
 }
 
-// dial replaces paho's, for the guard and to end with ctx.
-func (c *connection) dial(tlsConfig *tls.Config) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(c.ctx, c.timing.connect)
-	defer cancel()
-	conn, err := c.dialNet(ctx, "tcp", c.endpoint.address)
-	if err != nil {
-		return nil, err
-	}
-	if tlsConfig != nil {
-		t := tls.Client(conn, tlsConfig)
-		if err := t.HandshakeContext(ctx); err != nil {
-			conn.Close()
-			return nil, err
-		}
-		conn = t
-	}
+// watch puts the guard before a connection.
+func (c *connection) watch(conn net.Conn) net.Conn {
 	g := newGuard(conn)
 	g.end = c.fail
 	g.drop = c.tooLarge
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.guard = g
-	return g, nil
+	c.guard.Store(g)
+	return g
 }
 
-func (c *connection) socket() *guard {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.guard
+// hangUp closes the socket, if there is one.
+func (c *connection) hangUp() {
+	if g := c.guard.Load(); g != nil {
+		g.Close()
+	}
 }
 
 // open connects. After an error paho has given up and cleaned up.
 func (c *connection) open() error {
-	token := c.client.Connect().(*mqtt.ConnectToken)
-	select {
-	case <-token.Done():
-	case <-c.ctx.Done():
-		if g := c.socket(); g != nil {
-			g.Close() // dial ends with ctx, the wait for CONNACK with the socket
-		}
-		<-token.Done()
+	present, err := pahoconn.Connect(c.ctx, c.client, c.hangUp)
+	if err != nil {
+		return fmt.Errorf("connect: %w%s", err, pahoconn.Hint(err))
 	}
-	if err := token.Error(); err != nil {
-		return fmt.Errorf("connect: %w%s", err, connectHint(err))
-	}
-	c.connected(token.SessionPresent())
+	c.connected(present)
 	return nil
-}
-
-func connectHint(err error) string {
-	switch {
-	case errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword), errors.Is(err, packets.ErrorRefusedNotAuthorised):
-		return ": check user, password_file and the broker's access list"
-	case errors.Is(err, packets.ErrorRefusedIDRejected):
-		return ": check client_id"
-	}
-	return ""
 }
 
 func (c *connection) connected(present bool) {
@@ -187,7 +153,7 @@ func (c *connection) connected(present bool) {
 // close ends paho's goroutines. With c.ctx over its handler no longer waits, so
 // they can end.
 func (c *connection) close(clean bool) {
-	g := c.socket()
+	g := c.guard.Load()
 	if clean {
 		g.linger(c.timing.disconnect)
 	}

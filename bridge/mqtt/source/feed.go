@@ -20,7 +20,7 @@ var errDropped = errors.New("dropped")
 // handle is called by paho for one message after the other. It only enqueues.
 func (c *connection) handle(_ mqtt.Client, m mqtt.Message) {
 	c.state.received.Add(1)
-	_, settled := c.socket().cut(m.MessageID())
+	_, settled := c.guard.Load().cut(m.MessageID())
 	if !settled && m.Retained() && c.config.Retained == RetainedSkip {
 		c.state.skipped.Add(1)
 		settled = true

@@ -36,7 +36,7 @@ func (c *connection) subscribe(filters []string) (map[string]byte, error) {
 	for _, f := range filters {
 		request[f] = c.config.QoS
 	}
-	c.socket().expectSuback(len(request))
+	c.guard.Load().expectSuback(len(request))
 	// No handler of its own: a message that matches two filters would be
 	// handled twice. The default handler sees all.
 	token := c.client.SubscribeMultiple(request, nil).(*mqtt.SubscribeToken)
