@@ -48,6 +48,7 @@ func (s *session) judge() (bool, error) {
 		return true, nil
 	}
 	if s.log.HighWatermark() < sp.end && time.Since(sp.begun) < LiveAfter {
+		s.linger.timer.Reset(LiveAfter) // the high watermark may not move: look again
 		return false, nil
 	}
 	sp.judged = true

@@ -37,11 +37,16 @@ func (p *partition) abandon(ctx context.Context) error {
 			continue // nothing was sent
 		}
 		f.say(StateConnecting, "")
+		quiet := f.mayMove() // before the look, so that it sees what has arrived until then
 		lane, err := p.d.cfg.Sink.Open(ctx, p.id, &f.cursor, Opening{Flow: f.kind, First: true, Relocate: true})
 		if err != nil {
 			return err
 		}
+		fenced := lane.Traits().Unnumbered
 		lane.Close()
+		if quiet != nil && !fenced {
+			return quiet
+		}
 		f.cursor.Position = min(f.cursor.Position, f.end)
 	}
 	keep := p.common(flows)
