@@ -194,15 +194,20 @@ func (t *transaction) refuse() {
 
 // abandon aborts a transaction whose lane was closed, so that readers of
 // committed records need not wait for it. It is a courtesy: the next owner of the
-// transactional id does the same.
+// transactional id does the same. And it is done as that one does it, by a new
+// epoch: what was sent and not answered may arrive behind the abort, and brokers
+// before Kafka 3.6 would take it in the old one, where the next commit makes it
+// visible a second time.
 func (t *transaction) abandon(ctx context.Context) {
 	if !t.open || ctx.Err() == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), txnAbortTime)
 	defer cancel()
-	if err := t.lane.lane.sink.client.EndTxn(ctx, t.lane.txn, false); err != nil {
-		t.lane.lane.sink.cfg.Logger.Debug("an open transaction is left to the broker", "id", t.lane.txn.ID, "error", err)
+	l := t.lane
+	_, err := l.lane.sink.client.InitTransactions(ctx, l.txn.Node, l.txn.ID, TxnTimeout)
+	if err != nil && !busy(err) { // busy: with aborting it
+		l.lane.sink.cfg.Logger.Debug("an open transaction is left to the broker", "id", l.txn.ID, "error", err)
 	}
 }
 

@@ -208,12 +208,12 @@ func TestTransactionLeft(t *testing.T) {
 	})
 	g := c.gateway(in(ModeTransaction, nil), log)
 	<-reached
-	ended := c.count(kmsg.EndTxn)
+	fenced := c.count(kmsg.InitProducerID)
 	stopped := make(chan struct{})
 	go func() { g.stop(); close(stopped) }()
 	time.AfterFunc(drain.StopGrace+100*time.Millisecond, func() { close(release) })
 	<-stopped
-	if ended.Hits() == 0 {
+	if fenced.Hits() == 0 {
 		t.Error("the transaction was left open")
 	}
 	g = c.gateway(in(ModeTransaction, g.state), log)
