@@ -206,7 +206,7 @@ func TestRange(t *testing.T) {
 // Records that were taken before the clock was set leave with the times they were
 // taken at, where it is known when that boot was.
 func TestTimesAreSetRight(t *testing.T) {
-	const bootAt, shown = 1_700_000_000_000, 86_400_000 // the clock began in 1970
+	const bootAt, shown = int64(1_700_000_000_000), int64(86_400_000) // the clock began in 1970
 	mark := func(boot string, at int64) []batch.RecordHeader {
 		return []batch.RecordHeader{{Key: batch.HeaderClock, Value: batch.AppendClockMark(nil, boot, at)}}
 	}
