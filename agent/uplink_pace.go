@@ -61,12 +61,12 @@ func encodePace(m pace.Memory) string {
 	if !m.UpAt.IsZero() {
 		up = m.UpAt.Unix()
 	}
-	return fmt.Sprintf("%s %d %d", day, m.Used, up)
+	return fmt.Sprintf("%s %d %d %d", day, m.Used, up, int64(m.Unset/time.Second))
 }
 
 func decodePace(s string) (pace.Memory, error) {
 	fields := strings.Fields(s)
-	if len(fields) != 3 {
+	if len(fields) != 3 && len(fields) != 4 {
 		return pace.Memory{}, fmt.Errorf("%q is no day, count and time", s)
 	}
 	m := pace.Memory{Day: fields[0]}
@@ -83,6 +83,13 @@ func decodePace(s string) (pace.Memory, error) {
 	}
 	if up > 0 {
 		m.UpAt = time.Unix(up, 0)
+	}
+	if len(fields) == 4 {
+		seconds, err := strconv.ParseInt(fields[3], 10, 32)
+		if err != nil || seconds < 0 {
+			return pace.Memory{}, fmt.Errorf("%q is no number of seconds", fields[3])
+		}
+		m.Unset = time.Duration(seconds) * time.Second
 	}
 	return m, nil
 }

@@ -11,6 +11,8 @@ const (
 	durableShare = 32
 	// upSaveInterval is how old the time at which the uplink was seen may be.
 	upSaveInterval = time.Minute
+	// unsetSaveInterval is how much of a day without a set clock a power cut may forget.
+	unsetSaveInterval = time.Hour
 )
 
 // Memory is what outlives the process.
@@ -18,6 +20,9 @@ type Memory struct {
 	Day  string    // local, like "2026-11-22"; "" is not known
 	Used int64     // bytes that left on it
 	UpAt time.Time // when the uplink was last known to be up; wall clock
+	// Unset is how much of a day without a set clock has passed. A machine that never
+	// has one and runs for hours only would else stay at what it once used.
+	Unset time.Duration
 }
 
 // hours knows whether time of day and daily budget allow to send.
@@ -29,16 +34,19 @@ type hours struct {
 	clockSet bool
 	unsetAt  time.Time // since when the clock is unset, monotonic
 	unset    int64     // bytes that left since then
-	inside   bool      // the schedule is open
-	changes  time.Time // when that changes; wall clock
-	wall     time.Time // of the last look
+	// unsetBefore is memory.Unset at unsetAt.
+	unsetBefore  time.Duration
+	unsetDurable time.Duration // memory.Unset that was asked to be durable
+	inside       bool          // the schedule is open
+	changes      time.Time     // when that changes; wall clock
+	wall         time.Time     // of the last look
 }
 
 func (h *hours) load(c *Config) {
 	if c.Load != nil {
 		h.memory = c.Load()
 	}
-	h.saved, h.durable = h.memory, h.memory.Used
+	h.saved, h.durable, h.unsetDurable = h.memory, h.memory.Used, h.memory.Unset
 	h.inside = true
 }
 
@@ -49,11 +57,13 @@ func (h *hours) look(c *Config, wall, now time.Time) {
 	h.clockSet = wall.Year() >= firstYear
 	if !h.clockSet {
 		h.inside, h.changes = true, time.Time{}
-		switch {
-		case h.unsetAt.IsZero():
-			h.unsetAt = now
-		case now.Sub(h.unsetAt) >= 24*time.Hour:
-			h.unsetAt, h.unset, h.memory.Used, h.durable = now, 0, 0, 0
+		if h.unsetAt.IsZero() {
+			h.unsetAt, h.unsetBefore = now, h.memory.Unset
+		}
+		h.memory.Unset = h.unsetBefore + now.Sub(h.unsetAt)
+		if h.memory.Unset >= 24*time.Hour {
+			h.unsetAt, h.unsetBefore, h.memory.Unset = now, 0, 0
+			h.unset, h.memory.Used, h.durable = 0, 0, 0
 		}
 		return
 	}
@@ -66,7 +76,7 @@ func (h *hours) look(c *Config, wall, now time.Time) {
 	default:
 		h.memory.Day, h.memory.Used, h.durable = day, h.unset, 0
 	}
-	h.unsetAt, h.unset = time.Time{}, 0
+	h.unsetAt, h.unset, h.memory.Unset = time.Time{}, 0, 0
 }
 
 // open says whether something may leave.
@@ -114,9 +124,15 @@ func (g *Gate) saveLater() {
 		return
 	}
 	counted := g.cfg.DailyBytes > 0 && (h.memory.Used != h.saved.Used || h.memory.Day != h.saved.Day)
-	if counted || h.memory.UpAt.Sub(h.saved.UpAt).Abs() >= upSaveInterval {
+	if counted || h.unsetUnsaved(&g.cfg) || h.memory.UpAt.Sub(h.saved.UpAt).Abs() >= upSaveInterval {
 		h.saving = time.AfterFunc(SaveInterval, func() { g.save(false) })
 	}
+}
+
+// unsetUnsaved says that more of a day without a set clock has passed than a power
+// cut may forget.
+func (h *hours) unsetUnsaved(c *Config) bool {
+	return c.DailyBytes > 0 && (h.memory.Unset-h.unsetDurable).Abs() >= unsetSaveInterval
 }
 
 // save hands over what has to be remembered.
@@ -134,13 +150,13 @@ func (g *Gate) save(closing bool) {
 		h.saving = nil
 	}
 	m := h.memory
-	durable := g.cfg.DailyBytes > 0 && (m.Used-h.durable)*durableShare >= g.cfg.DailyBytes
+	durable := g.cfg.DailyBytes > 0 && (m.Used-h.durable)*durableShare >= g.cfg.DailyBytes || h.unsetUnsaved(&g.cfg)
 	if g.cfg.Save == nil || m == h.saved {
 		g.mu.Unlock()
 		return
 	}
 	if durable {
-		h.durable = m.Used
+		h.durable, h.unsetDurable = m.Used, m.Unset
 	}
 	h.saved = m
 	g.mu.Unlock()

@@ -349,3 +349,29 @@ func TestRampAfterRestart(t *testing.T) {
 		})
 	}
 }
+
+// A machine that never has a set clock and is switched off every night: its day of 24
+// hours ends all the same, after 24 hours of running.
+func TestBudgetOfShortDaysWithoutAClock(t *testing.T) {
+	c := Config{DailyBytes: 1000, Save: func(Memory, bool) {}}
+	unset := time.Date(1970, 1, 1, 0, 1, 0, 0, time.UTC)
+	memory := Memory{Used: 1000}
+	for day := range 4 {
+		g := &Gate{cfg: c}
+		g.cfg.Load = func() Memory { return memory }
+		h := &g.hours
+		h.load(&g.cfg)
+		began := time.Now()
+		for hour := range 9 {
+			h.look(&c, unset.Add(time.Duration(hour)*time.Hour), began.Add(time.Duration(hour)*time.Hour))
+			if open, want := h.open(&c), day*8+hour >= 24; open != want {
+				t.Errorf("day %d, hour %d: open is %t", day, hour, open)
+			}
+			g.save(true)
+			memory = h.saved
+		}
+	}
+	if memory.Used != 0 || memory.Unset != 8*time.Hour {
+		t.Errorf("%+v", memory)
+	}
+}
