@@ -38,6 +38,9 @@ type Cursor struct {
 	// Skip is the offset below which an operator gave up what is not upstream;
 	// 0: none. It takes effect when Position is known for sure.
 	Skip int64 `msgpack:"skip,omitempty"`
+	// Moved is the offset behind the last range that was left out of the sequence
+	// of this incarnation, 0: none was. Base is not true of what lies below.
+	Moved int64 `msgpack:"mv,omitempty"`
 }
 
 // Target is where a partition goes upstream.
@@ -60,7 +63,7 @@ func NewCursor(start int64) Cursor {
 func (c *Cursor) Incarnate(now time.Time, to Target, producer int64, epoch int16, upstream int64) {
 	c.AckedAt = now.UnixMilli()
 	c.Target, c.Producer, c.Epoch = to, producer, epoch
-	c.Base, c.Upstream, c.InDoubt = c.Position, upstream, false
+	c.Base, c.Upstream, c.InDoubt, c.Moved = c.Position, upstream, false, 0
 	c.Incarnation++
 }
 
@@ -84,7 +87,7 @@ func (c *Cursor) OffsetOf(sequence int32) int64 {
 // before it and what comes behind get adjacent sequence numbers.
 func (c *Cursor) skip(to int64) {
 	c.Base += to - c.Position
-	c.Position = to
+	c.Position, c.Moved = to, max(c.Moved, to)
 }
 
 // identity is what must be durable before a batch is sent under it.

@@ -152,6 +152,11 @@ func (f *flow) located(before int64) error {
 			return err
 		}
 	}
+	if f.cursor.Position < f.cursor.Moved {
+		// Which offsets the sequence numbers below had is no longer known: to go on
+		// from here would leave out as many records again.
+		return &Error{Verdict: Denied, Err: fmt.Errorf("upstream lost records that it had confirmed, and records below offset %d were left out among or behind them: where to go on can't be told; look there what is missing, then skip to offset %d or higher", f.cursor.Moved, f.cursor.Moved)}
+	}
 	if f.cursor.Position > f.end {
 		f.logger.Error("upstream has more of a range than it was cut to: another drainer went on where this one had split; records behind the range may be there twice",
 			"end", f.end, "position", f.cursor.Position)

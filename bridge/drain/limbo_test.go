@@ -53,3 +53,30 @@ func TestGateOutageWithoutQuorum(t *testing.T) {
 		wantBases(t, "when it is open", b.sink.take(), 0)
 	})
 }
+
+// TestLostBelowGap: upstream lost what lies below a gap, and so the sequence
+// number it is at belongs to another offset than the cursor says. Going on there
+// would lose as many records as the gap has.
+func TestLostBelowGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newShelf(t, 0, 20)
+		c := NewCursor(0)
+		c.Incarnate(time.Now(), Target{Cluster: "c", Topic: "t"}, 1, 0, 0)
+		c.Position = 100
+		c.skip(110)
+		c.Position, c.InDoubt = 150, true
+		state := &memory{kept: map[string][]byte{stateKey(shelfID): EncodeCursor(c)}}
+		sink := &hand{ids: 1, at: c.OffsetOf(49) + 1} // the last that is left is of offset 49
+		b := newBenchOf(t, log, state, Term{}, Config{Sink: sink})
+		time.Sleep(QuietTime + DeniedRetry)
+		wantBases(t, "while it is not known where to go on", b.sink.take())
+		if s := b.Status().Partitions[0]; s.State != StateStopped {
+			t.Errorf("status %+v", s)
+		}
+		if _, err := b.Skip(t.Context(), shelfID, 110, "looked at upstream", false); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(DeniedRetry)
+		wantBases(t, "after a skip", b.sink.take(), 110)
+	})
+}
