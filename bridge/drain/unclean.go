@@ -59,7 +59,7 @@ func (p *partition) abandon(ctx context.Context) error {
 		}
 		f.cursor.Skip = min(f.cursor.Skip, keep)
 		if f.kind == Backfill && f.cursor.reached() < min(f.end, keep) {
-			older = append(older, newFlow(p, Backfill, flowRecord{From: f.from, End: min(f.end, keep), Cursor: f.cursor}, false))
+			older = append(older, newFlow(p, Backfill, flowRecord{From: min(f.from, f.cursor.Position), End: min(f.end, keep), Cursor: f.cursor}, false))
 		}
 	}
 	at := min(p.live.cursor.Position, keep)

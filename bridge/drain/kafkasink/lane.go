@@ -69,7 +69,10 @@ func (l *lane) Send(b []byte, h *batch.Header, sequence int32, done func(int64, 
 
 // Traits: at least once, a reader has to be able to tell what came twice.
 func (l *lane) Traits() drain.Traits {
-	return drain.Traits{Identified: l.mode == ModeAtLeastOnce, Unnumbered: l.mode == ModeAtLeastOnce}
+	if l.mode != ModeAtLeastOnce {
+		return drain.Traits{}
+	}
+	return drain.Traits{Window: 1, Identified: true, Unnumbered: true}
 }
 
 // Close takes back what has not left yet.
