@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -318,7 +319,9 @@ func (l *local) copies(step FollowerStep) (entries []segstore.Entry, err error) 
 	return entries, nil
 }
 
-// copied is told what became of the entries, and moves the high watermark.
+// copied is told what became of the entries, and moves the high watermark. A
+// refusal is no failure of the journal: this gateway may lead by now, and what
+// its former leader sent comes late.
 func (l *local) copied(c copying, entries []segstore.Entry) (failure error) {
 	for i := range entries {
 		if err := entries[i].Err; err != nil && failure == nil {
@@ -328,8 +331,10 @@ func (l *local) copied(c copying, entries []segstore.Entry) (failure error) {
 	l.mu.Lock()
 	var e Effects
 	switch {
-	case failure != nil:
+	case errors.Is(failure, segstore.ErrLatched):
 		e = l.p.Failed()
+	case failure != nil:
+		e = l.p.NotCopied(l.m.now())
 	case c.step.Truncate:
 		e = l.p.Truncated(l.log.EndOffset()) // which may lie below, at a batch's beginning
 	case c.step.Restart:
@@ -339,6 +344,9 @@ func (l *local) copied(c copying, entries []segstore.Entry) (failure error) {
 	}
 	l.unsaved = l.unsaved || len(entries) > 0
 	l.finish(e)
+	if e.Resigned {
+		l.m.handOver(l)
+	}
 	if failure == nil {
 		l.log.SetDrained(min(c.step.Drained, l.log.EndOffset()))
 	}

@@ -212,6 +212,13 @@ func (p *Partition) Failed() Effects {
 	return p.Resign()
 }
 
+// NotCopied is called when batches or a cut of a leader's were refused before they
+// were placed: they came late, or make no sense. What came before them counts.
+func (p *Partition) NotCopied(now time.Duration) Effects {
+	p.cutting = false
+	return p.act(now, Effects{})
+}
+
 // Resign ends leading until the next epoch: what a gateway does whose journal
 // takes nothing.
 func (p *Partition) Resign() Effects {
