@@ -24,6 +24,7 @@ const (
 	TimeoutDefault = 15 * time.Second
 
 	writeTimeout = 30 * time.Second // for one write of up to writeBytes
+	lastWords    = 200 * time.Millisecond
 	writeBytes   = 32 << 10
 )
 

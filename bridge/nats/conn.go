@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ type Conn struct {
 	r     *bufio.Reader // by the reading goroutine
 	inbox string        // what our reply subjects begin with
 	pongs chan struct{} // a PING waits for its answer
+	heard chan struct{} // closed when nothing more can be read
 	done  chan struct{} // closed when everything has ended
 
 	writing sync.Mutex
@@ -30,6 +32,7 @@ type Conn struct {
 	mu      sync.Mutex
 	info    Info
 	err     error
+	unsent  error // of the write that failed
 	last    uint64
 	pending map[string]pending // by the last token of the reply subject
 }
@@ -52,6 +55,7 @@ func newConn(nc net.Conn, r *bufio.Reader, info Info) *Conn {
 		w:       bufio.NewWriterSize(&deadlineWriter{nc}, writeBytes),
 		inbox:   "_INBOX." + rand.Text() + ".",
 		pongs:   make(chan struct{}, 1),
+		heard:   make(chan struct{}),
 		done:    make(chan struct{}),
 		pending: map[string]pending{},
 	}
@@ -72,7 +76,14 @@ func (c *Conn) start() {
 		var group sync.WaitGroup
 		ctx, cancel := context.WithCancel(context.Background())
 		group.Go(func() { c.pong(ctx) })
-		c.end(c.read())
+		err := c.read()
+		c.mu.Lock()
+		if errors.Is(err, os.ErrDeadlineExceeded) && c.unsent != nil {
+			err = c.unsent // the server had nothing to say
+		}
+		c.mu.Unlock()
+		c.end(err)
+		close(c.heard)
 		cancel()
 		group.Wait()
 		c.failAll()
@@ -127,9 +138,20 @@ func (c *Conn) end(err error) {
 	c.nc.Close()
 }
 
+// failed ends the connection after a write that failed. A server that refuses
+// says why and closes: its words may still lie unread, and tell more than the
+// "connection reset" of the next write.
 func (c *Conn) failed(err error) error {
 	if err == nil {
 		return nil
+	}
+	c.mu.Lock()
+	c.unsent = err
+	c.mu.Unlock()
+	c.nc.SetReadDeadline(time.Now().Add(lastWords))
+	select {
+	case <-c.heard:
+	case <-time.After(2 * lastWords): // called by the reading goroutine itself
 	}
 	c.end(err)
 	return c.Err()

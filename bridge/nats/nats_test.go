@@ -115,6 +115,50 @@ func TestRequest(t *testing.T) {
 	}
 }
 
+// A server that refuses says why and closes. The write that meets the closed
+// connection tells what the server said, and not that it was closed.
+func TestLastWords(t *testing.T) {
+	for range 20 {
+		client, server := net.Pipe()
+		c := newConn(client, bufio.NewReader(client), Info{})
+		go func() {
+			io.ReadFull(server, make([]byte, 4))
+			server.Write([]byte("-ERR 'Maximum Payload Violation'\r\n"))
+			server.Close()
+		}()
+		c.writing.Lock() // the reader starts when the write has failed
+		c.w.WriteString("PING")
+		c.w.Flush()
+		client.SetWriteDeadline(time.Unix(1, 0))
+		_, err := client.Write([]byte("x"))
+		c.writing.Unlock()
+		c.start()
+		if err = c.failed(err); err == nil || !strings.Contains(err.Error(), "Maximum Payload") {
+			t.Fatalf("%v", err)
+		}
+		<-c.Done()
+	}
+}
+
+// A server that says nothing: the write's own error is the reason.
+func TestNoLastWords(t *testing.T) {
+	client, server := net.Pipe()
+	defer server.Close()
+	c := newConn(client, bufio.NewReader(client), Info{})
+	answered := make(chan error, 1)
+	if _, _, err := c.Expect("s", func(_ Msg, err error) { answered <- err }); err != nil {
+		t.Fatal(err)
+	}
+	c.start()
+	reset := errors.New("reset")
+	if err := c.failed(reset); !errors.Is(err, reset) {
+		t.Error(err)
+	}
+	if err := <-answered; !errors.Is(err, reset) {
+		t.Errorf("the waiting request heard %v", err)
+	}
+}
+
 func TestWhoWeAre(t *testing.T) {
 	password := start(t, &server.Options{Username: "u", Password: "p"})
 	token := start(t, &server.Options{Authorization: "t"})
