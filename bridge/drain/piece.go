@@ -85,9 +85,9 @@ func (s *session) shape(b []byte, h batch.Header) (bool, error) {
 	run := s.chunk.rest
 	if h.BaseOffset < s.single {
 		run = b
-	} else if s.readsAgain() {
+	} else if end := s.highWatermark(); s.readsAgain(end) {
 		return false, errAgain
-	} else if s.lingers() {
+	} else if s.lingers(end) {
 		return false, nil
 	}
 	if len(s.flights) > 0 && s.d.budget.exceeded() {
@@ -122,19 +122,20 @@ func (s *session) shape(b []byte, h batch.Header) (bool, error) {
 }
 
 // readsAgain forgets the end of what was read when there is more behind it in
-// the log: together they make a larger piece.
-func (s *session) readsAgain() bool {
+// the log, up to end: together they make a larger piece.
+func (s *session) readsAgain(end int64) bool {
 	c := s.chunk
-	if len(c.rest) == len(c.buf) || len(c.rest) >= s.d.cfg.Shaper.Reach() || c.next >= s.highWatermark() {
+	if len(c.rest) == len(c.buf) || len(c.rest) >= s.d.cfg.Shaper.Reach() || c.next >= end {
 		return false
 	}
 	s.drop()
 	return true
 }
 
-// lingers forgets what was read when more is soon to come.
-func (s *session) lingers() bool {
-	if s.kind == Backfill || s.chunk.next < s.log.HighWatermark() {
+// lingers forgets what was read when it is all up to end, and more is soon to
+// come.
+func (s *session) lingers(end int64) bool {
+	if s.kind == Backfill || s.chunk.next < end {
 		return false
 	}
 	if s.linger.oldest.IsZero() {

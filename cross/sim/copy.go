@@ -72,7 +72,7 @@ func (g *gateway) fetched(asked replica.FetchPartition, a replica.FetchedPartiti
 	g.effects(step.Effects)
 	if step.Lost > 0 {
 		g.s.count("confirmed records given up")
-		if g.s.check.uncleanEpoch == 0 {
+		if !g.s.check.unclean && g.s.check.uncleanEpoch == 0 { // even one whose leader was deposed before it knew
 			g.s.violate("D", "%s cuts off %d confirmed records", g.name, step.Lost)
 		}
 	}
