@@ -38,8 +38,8 @@ test-kafka: ## the drain against real brokers of Apache Kafka, which it starts
 	$(GO) run ./cross/kafka/broker -fresh -listen 127.0.0.1:0 $(GO) test -count=1 ./bridge/drain/kafkasink
 	$(GO) test -tags kafka -count=1 -timeout 15m -v ./cross/kafka
 
-sim: ## the replication protocol under 20,000 seeds of faults
-	CISTERN_SIM_SEEDS=20000 $(GO) test -count=1 -timeout 30m -v ./cross/sim
+sim: ## the replication protocol under 20,000 new seeds of faults: run it at night
+	CISTERN_SIM_BASE=fresh CISTERN_SIM_SEEDS=20000 $(GO) test -count=1 -timeout 30m -v ./cross/sim
 
 targets: ## builds for every gateway we support, with their sizes
 	$(GO) test -tags targets -count=1 -run TestTargets -v ./cross/build

@@ -25,8 +25,9 @@
 // can find is tested too: TestMutants switches each rule of the protocol off, and
 // the fault that follows has to be found.
 //
-//	go test ./cross/sim                              500 new seeds, and those kept
+//	go test ./cross/sim                              seeds 1 to 500, and those kept
 //	CISTERN_SIM_SEEDS=20000 go test ./cross/sim      as in CI
+//	make sim                                         20,000 that nobody has run before
 //	CISTERN_SIM_SEED=7 go test -run TestSeed -v ./cross/sim   every step of one
 //
 // Not simulated: raft itself (gossip/quorum has its tests), records inside batches,
