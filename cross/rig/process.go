@@ -33,7 +33,7 @@ func Start(first chan<- string, name string, args ...string) (*Process, error) {
 		exited: make(chan struct{}),
 	}
 	p.cmd.Stderr = p.output
-	p.cmd.SysProcAttr = childAttributes()
+	p.cmd.SysProcAttr = ChildAttributes()
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

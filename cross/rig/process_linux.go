@@ -2,9 +2,9 @@ package rig
 
 import "syscall"
 
-// childAttributes puts a child into a process group of its own, so that Ctrl-C
+// ChildAttributes puts a child into a process group of its own, so that Ctrl-C
 // in the terminal reaches only us and we decide who stops when, and lets the
 // kernel kill it should we die without having decided.
-func childAttributes() *syscall.SysProcAttr {
+func ChildAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
