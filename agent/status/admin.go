@@ -64,11 +64,12 @@ type applied struct {
 	Streams []string `json:"streams"`
 }
 
-// orders serves what changes the site. They are for the socket alone: whoever
-// can open it could change the gateway's files as well.
+// orders serves what changes the site. They are for the socket, whose owner could
+// change the gateway's files as well, and for who holds the site's key.
 func (s *Server) orders(mux *http.ServeMux) {
 	s.siteOrders(mux)
 	s.drainOrders(mux)
+	s.machineOrders(mux)
 }
 
 func (s *Server) siteOrders(mux *http.ServeMux) {
@@ -170,7 +171,7 @@ func (c *Client) order(ctx context.Context, path string, what, done any) error {
 	}
 	defer out.Close()
 	if err := json.NewDecoder(io.LimitReader(out, answerBytesMax)).Decode(done); err != nil {
-		return fmt.Errorf("answer from %s: %w", c.socket, err)
+		return fmt.Errorf("answer from %s: %w", c.where, err)
 	}
 	return nil
 }

@@ -180,7 +180,7 @@ func (c *Client) carry(ctx context.Context, method string, chunk export.Chunk) (
 	defer out.Close()
 	var a taken
 	if err := json.NewDecoder(io.LimitReader(out, answerBytesMax)).Decode(&a); err != nil {
-		return 0, fmt.Errorf("answer from %s: %w", c.socket, err)
+		return 0, fmt.Errorf("answer from %s: %w", c.where, err)
 	}
 	return a.Next, nil
 }

@@ -11,25 +11,43 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"syscall"
+
+	"cistern/firmware/machine"
 )
 
-// ErrNotRunning is returned when no agent listens on the socket.
+// ErrNotRunning is returned when no agent listens there.
 var ErrNotRunning = errors.New("no agent is running there")
 
-// Client asks a running agent over its unix socket.
+// Client asks a running agent, over its unix socket or its site port.
 type Client struct {
-	socket string
-	http   http.Client
+	where string
+	http  http.Client
 }
 
 // NewClient returns a client for the agent behind that socket. It connects
 // with each question.
 func NewClient(socket string) *Client {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+	return newClient(socket, func(ctx context.Context) (net.Conn, error) {
 		return (&net.Dialer{Timeout: readTimeout}).DialContext(ctx, "unix", socket)
-	}
-	return &Client{socket, http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+	})
+}
+
+// NewRemoteClient returns a client for the agent whose site port has that address.
+// dial connects to it for a protocol: that of a port.Dialer.
+func NewRemoteClient(address string, dial func(ctx context.Context, address, protocol string) (net.Conn, error)) *Client {
+	return newClient(address, func(ctx context.Context) (net.Conn, error) {
+		return dial(ctx, address, Protocol)
+	})
+}
+
+func newClient(where string, dial func(context.Context) (net.Conn, error)) *Client {
+	return &Client{where, http.Client{Transport: &http.Transport{
+		DialContext:           func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		DisableKeepAlives:     true,
+		ExpectContinueTimeout: writeTimeout,
+	}}}
 }
 
 // answerBytesMax bounds what a client reads: 1024 streams of 1024 partitions
@@ -47,7 +65,7 @@ func (c *Client) Status(ctx context.Context) (*Document, error) {
 	defer body.Close()
 	d := new(Document)
 	if err := json.NewDecoder(io.LimitReader(body, answerBytesMax)).Decode(d); err != nil {
-		return nil, fmt.Errorf("status from %s: %w", c.socket, err)
+		return nil, fmt.Errorf("status from %s: %w", c.where, err)
 	}
 	return d, nil
 }
@@ -71,7 +89,7 @@ func (c *Client) Tail(ctx context.Context, q TailQuery, show func(*TailRecord) e
 			problem
 		}
 		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
-			return fmt.Errorf("tail from %s: %w", c.socket, err)
+			return fmt.Errorf("tail from %s: %w", c.where, err)
 		}
 		if line.Error != "" {
 			return errors.New(line.Error)
@@ -107,12 +125,28 @@ func (c *Client) send(ctx context.Context, method, path string, what []byte) (*h
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.http.Do(r)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return nil, fmt.Errorf("%s: %w", c.socket, ErrNotRunning)
-	}
-	return resp, err
+	return c.do(r)
 }
+
+func (c *Client) do(r *http.Request) (*http.Response, error) {
+	resp, err := c.http.Do(r)
+	var outer *url.Error
+	if errors.As(err, &outer) {
+		err = outer.Err // its text adds a URL that means nothing here
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("%s: %w", c.where, ErrNotRunning)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return nil, fmt.Errorf("%s: %w", c.where, ErrHungUp)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", c.where, err)
+	}
+	return resp, nil
+}
+
+// ErrHungUp is returned when the agent ended the connection without an answer.
+var ErrHungUp = errors.New("the agent hung up: it stops, or has too many connections")
 
 // refusal is the error in an answer.
 func refusal(r *http.Response) error {
@@ -120,7 +154,7 @@ func refusal(r *http.Response) error {
 	if json.NewDecoder(io.LimitReader(r.Body, lineBytesMax)).Decode(&p) != nil || p.Error == "" {
 		p.Error = r.Status
 	}
-	for _, known := range []error{ErrAlone, ErrNoUplink} {
+	for _, known := range []error{ErrAlone, ErrNoUplink, machine.ErrNoMachine} {
 		if p.Error == known.Error() {
 			return known
 		}

@@ -15,13 +15,16 @@
 //	/tail     committed records as they come, one JSON object per line
 //	/debug/pprof/{heap,goroutine,allocs,profile?seconds=30,trace?seconds=5}, for go tool pprof
 //
-// and on the socket alone:
+// and on the socket alone, or by the site port (Server.Remote) for who has shown
+// the site's key there:
 //
 //	/site/...  orders to the site (SiteAdmin), by POST
 //	/drain/... orders to the drain (DrainAdmin), by POST
 //	/batches   stored batches of a partition, as they are
 //	/import    records of another gateway, by POST (Carrier)
+//	/machine   what an image runs on (MachineAdmin); by POST:
+//	/update    an update file for it, and /reboot
 //
-// Records and profiles are for the socket and for loopback addresses: anybody on
+// Records and profiles are for those two and for loopback addresses: anybody on
 // a network may learn that a gateway is unwell, nobody what its devices said.
 package status

@@ -13,7 +13,8 @@ type Document struct {
 	MQTT    MQTT     `json:"mqtt"`
 	Sources []Source `json:"sources"`
 	Process Process  `json:"process"`
-	Site    *Site    `json:"site,omitempty"` // nil for a gateway on its own
+	Site    *Site    `json:"site,omitempty"`    // nil for a gateway on its own
+	Machine *Machine `json:"machine,omitempty"` // nil for a gateway that runs from no image
 }
 
 // Gateway says who answers.

@@ -18,10 +18,12 @@ const (
 	network  access = iota // anybody: no records, no profiles
 	loopback               // anybody on this machine
 	socket                 // whoever owns the data
+	operator               // whoever holds the site's key, from wherever
 )
 
 // handler serves the public pages, and to those who are near records and
-// profiles as well. Orders are taken from whoever owns the data.
+// profiles as well. Orders are taken from whoever owns the data or holds the
+// site's key: with that one could join the site and do worse.
 func (s *Server) handler(who access) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", timed(func(w http.ResponseWriter, _ *http.Request) {
@@ -39,15 +41,30 @@ func (s *Server) handler(who access) http.Handler {
 		switch who {
 		case loopback:
 			mux.HandleFunc("GET "+path, local(h))
-		case socket:
+		case socket, operator:
 			mux.HandleFunc("GET "+path, h)
 		}
 	}
-	if who == socket {
+	switch who {
+	case socket:
 		s.orders(mux)
 		return mux
+	case operator:
+		s.orders(mux)
+		return s.noted(mux)
 	}
 	return http.MaxBytesHandler(mux, 0)
+}
+
+// noted logs what operators change from afar: who has the key of a site leaves no
+// other trace on a gateway.
+func (s *Server) noted(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			s.logger().Info("status: an operator's order by the site port", "order", r.URL.Path, "from", r.RemoteAddr)
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // local refuses requests that were sent to a name. A web page that somebody on

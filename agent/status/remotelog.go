@@ -62,7 +62,7 @@ func (l *RemoteLog) Read(offset int64, buf []byte, sizeMax int) ([]byte, error) 
 		return buf, &segstore.CorruptError{Stream: l.id.Stream, Partition: l.id.Partition, FirstOffset: offset, LastOffset: last, Cause: errors.New(cause)}
 	}
 	if r.ContentLength < 0 || r.ContentLength > batchesBytesMax {
-		return buf, fmt.Errorf("answer from %s: %d bytes", l.client.socket, r.ContentLength)
+		return buf, fmt.Errorf("answer from %s: %d bytes", l.client.where, r.ContentLength)
 	}
 	n := len(buf)
 	buf = append(buf, make([]byte, r.ContentLength)...)

@@ -22,10 +22,15 @@ const (
 	writeTimeout   = 10 * time.Second // of one answer, or of one line of /tail
 	idleTimeout    = 60 * time.Second
 	connectionsMax = 64 // per listener
+	remotesMax     = 16 // connections by the site port; others wait at its gate
 	tailsMax       = 4
 	importsMax     = 1 // chunks at a time: each is in memory
+	updatesMax     = 1
 	stopTimeout    = time.Second
 )
+
+// Protocol is what the site port knows this server by.
+const Protocol = "cistern-admin"
 
 // Gatherer is what a Server tells about. It must allow concurrent calls.
 type Gatherer interface {
@@ -41,14 +46,18 @@ type Server struct {
 	Socket   string // path of the unix socket
 	HTTP     string // optional TCP address
 	Gatherer Gatherer
+	Remote   net.Listener   // optional: for who has shown the site's key, which gives all that the socket does
 	Site     SiteAdmin      // nil: this gateway is on its own
 	Drain    DrainAdmin     // nil: nothing can be ordered of the drain
 	Carrier  Carrier        // nil: nothing can be carried out or in
+	Machine  MachineAdmin   // nil: this gateway does not run from an image
 	Sets     []*metrics.Set // counters of the parts, for /metrics
 	Log      *slog.Logger
 
 	tails     chan struct{}
 	imports   chan struct{}
+	updates   chan struct{}
+	tcp       net.Addr // nil: none
 	listeners []net.Listener
 	servers   []*http.Server
 }
@@ -57,37 +66,39 @@ type Server struct {
 func (s *Server) Listen() error {
 	s.tails = make(chan struct{}, tailsMax)
 	s.imports = make(chan struct{}, importsMax)
+	s.updates = make(chan struct{}, updatesMax)
 	unix, err := listenUnix(s.Socket)
 	if err != nil {
 		return fmt.Errorf("status socket: %w", err)
 	}
-	s.add(unix, socket)
+	s.add(unix, socket, connectionsMax)
+	if s.Remote != nil {
+		s.add(s.Remote, operator, remotesMax)
+	}
 	if s.HTTP == "" {
 		return nil
 	}
 	tcp, err := net.Listen("tcp", s.HTTP)
 	if err != nil {
-		unix.Close()
+		for _, l := range s.listeners {
+			l.Close()
+		}
 		return fmt.Errorf("status http: %w", err)
 	}
 	who := network
 	if tcp.Addr().(*net.TCPAddr).IP.IsLoopback() {
 		who = loopback
 	}
-	s.add(tcp, who)
+	s.tcp = tcp.Addr()
+	s.add(tcp, who, connectionsMax)
 	return nil
 }
 
 // Addr returns the TCP address, nil when there is none.
-func (s *Server) Addr() net.Addr {
-	if len(s.listeners) < 2 {
-		return nil
-	}
-	return s.listeners[1].Addr()
-}
+func (s *Server) Addr() net.Addr { return s.tcp }
 
-func (s *Server) add(l net.Listener, who access) {
-	s.listeners = append(s.listeners, limitListener(l, connectionsMax))
+func (s *Server) add(l net.Listener, who access, most int) {
+	s.listeners = append(s.listeners, limitListener(l, most))
 	s.servers = append(s.servers, &http.Server{
 		Handler:           s.handler(who),
 		ReadHeaderTimeout: readTimeout, // not ReadTimeout, which would end a tail

@@ -40,6 +40,8 @@ const (
 	AnonymousListener   Code = "ANONYMOUS_LISTENER"
 	ClockUnset          Code = "CLOCK_UNSET"
 	GatewayDraining     Code = "GATEWAY_DRAINING"
+	UpdateRolledBack    Code = "UPDATE_ROLLED_BACK"
+	UpdateOnTrial       Code = "UPDATE_ON_TRIAL"
 	ClockUnsynced       Code = "CLOCK_UNSYNCED"
 	NoUplinkConfigured  Code = "NO_UPLINK_CONFIGURED"
 )
@@ -102,6 +104,10 @@ var Warnings = []Warning{
 		"A listener that others can reach has anonymous = true. Make users with `cistern user add` and set password_file instead."},
 	{ClockUnset, Warn, "the clock was never set",
 		"Records carry wrong times until it is. Check the network time service, or give the gateway a battery-backed clock."},
+	{UpdateRolledBack, Warn, "the last update was tried and rolled back",
+		"The gateway runs its former version, and well. Do what the reason says and apply the update again, or another; the warning ends with an update that is good."},
+	{UpdateOnTrial, Info, "an update is on trial",
+		"It stays when the gateway has come back into its site in time; else the gateway rolls back by itself. There is nothing to do."},
 	{GatewayDraining, Info, "this gateway leads nothing, on an operator's word",
 		"It keeps its copies and takes records for others. `cistern site drain-node NAME --undo` lets it lead again."},
 	{ClockUnsynced, Info, "the clock is not synchronised",

@@ -18,28 +18,45 @@ import (
 //
 // The address says who ought to answer; PeerName says who has.
 func (p *Port) Dial(ctx context.Context, addr, protocol string) (net.Conn, error) {
+	p.mu.Lock()
+	closed := p.closed
+	p.mu.Unlock()
+	if closed {
+		return nil, fmt.Errorf("site port: %s at %s: %w", protocol, addr, net.ErrClosed)
+	}
+	return (&Dialer{p.tls}).Dial(ctx, addr, protocol)
+}
+
+// Dialer connects to site ports for somebody who has none: an operator's machine.
+type Dialer struct{ tls *tls.Config }
+
+// NewDialer returns a dialer that shows that name, which should be no gateway's.
+func NewDialer(key sitekey.Key, name string) (*Dialer, error) {
+	config, err := key.TLS(name)
+	if err != nil {
+		return nil, fmt.Errorf("site port: %w", err)
+	}
+	return &Dialer{config}, nil
+}
+
+// Dial is as that of Port.
+func (d *Dialer) Dial(ctx context.Context, addr, protocol string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, HandshakeTime)
 	defer cancel()
-	t, err := p.dial(ctx, addr, protocol)
+	t, err := d.dial(ctx, addr, protocol)
 	if err != nil {
 		return nil, fmt.Errorf("site port: %s at %s: %w", protocol, addr, err)
 	}
 	return t, nil
 }
 
-func (p *Port) dial(ctx context.Context, addr, protocol string) (*tls.Conn, error) {
-	p.mu.Lock()
-	closed := p.closed
-	p.mu.Unlock()
-	if closed {
-		return nil, net.ErrClosed
-	}
+func (d *Dialer) dial(ctx context.Context, addr, protocol string) (*tls.Conn, error) {
 	raw, err := (&net.Dialer{KeepAliveConfig: keepAlive}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
 	limitSilence(raw.(*net.TCPConn))
-	config := p.tls.Clone()
+	config := d.tls.Clone()
 	config.NextProtos = []string{protocol}
 	t := tls.Client(raw, config)
 	err = t.HandshakeContext(ctx)

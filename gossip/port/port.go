@@ -15,7 +15,8 @@
 //
 // A part asks for its Listener by protocol and gets connections whose handshake
 // is over: *tls.Conn, the peer's name by PeerName. To reach another gateway it
-// calls Dial with the protocol.
+// calls Dial with the protocol; an operator's machine, which has no port of its
+// own, calls that of a Dialer.
 //
 // Strangers can connect too, so everything before authentication is limited:
 // handshakes run beside the accept loop, HandshakesMax at a time and
