@@ -69,8 +69,8 @@ func cell(s Setting) (r Result, err error) {
 	return after.since(before, latencies, s), nil
 }
 
-// drive lets every producer append in a closed loop for d and returns the
-// latency of each append.
+// drive lets every producer append in a closed loop for d, or at its pace, and
+// returns the latency of each append.
 func drive(ctx context.Context, j Journal, s Setting, pool [][][]byte, d time.Duration) ([]time.Duration, error) {
 	var (
 		running sync.WaitGroup
@@ -81,7 +81,12 @@ func drive(ctx context.Context, j Journal, s Setting, pool [][][]byte, d time.Du
 	for p := range s.Producers {
 		running.Go(func() {
 			mine := pool[p]
+			next := time.Now().Add(s.Pace * time.Duration(p) / time.Duration(s.Producers)) // not all at once
 			for i := 0; !stop.Load(); i = (i + s.Batch) % (len(mine) - s.Batch + 1) {
+				if s.Pace > 0 {
+					time.Sleep(time.Until(next))
+					next = next.Add(s.Pace)
+				}
 				start := time.Now()
 				if failed[p] = j.Append(ctx, p, mine[i:i+s.Batch]); failed[p] != nil {
 					return

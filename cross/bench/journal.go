@@ -30,6 +30,7 @@ type Setting struct {
 	Size       int           // bytes per record
 	Partitions int           // producers are spread over these
 	Window     time.Duration // of a commit; the baseline knows none
+	Pace       time.Duration // between two appends of a producer; 0: as fast as it is answered
 	Duration   time.Duration // measured; as much again, at most 1 s, warms up
 }
 

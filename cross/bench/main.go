@@ -47,6 +47,7 @@ var sections = []section{
 	{"throughput", throughput},
 	{"window", window},
 	{"wear", wear},
+	{"planning", planning},
 	{"opening", opening},
 	{"memory", memory},
 	{"backlog", backlog},
