@@ -28,6 +28,11 @@ names everything that is wrong with it: line, column, key, what is allowed. The
 files with secrets have to be there and be private.
 
     $ cistern config check /etc/cistern/cistern.toml
+
+With --overlay it reads both files the way "run --overlay" would:
+
+    $ cistern config check cistern.toml --overlay gateway.toml
+    cistern.toml with gateway.toml is fine
 `
 
 func newConfig() *cobra.Command {
@@ -40,42 +45,55 @@ func newConfig() *cobra.Command {
 			return err
 		},
 	}
-	c.AddCommand(&cobra.Command{
+	c.AddCommand(newConfigCheck())
+	return c
+}
+
+func newConfigCheck() *cobra.Command {
+	overlay := ""
+	c := &cobra.Command{
 		Use:  "check FILE",
 		Long: configCheckHelp,
 		Args: arguments(1, 1, "one FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
-			conf, err := config.Load(args[0])
+			conf, err := config.Load(args[0], overlay)
 			if err != nil {
 				return err
 			}
-			if err := agent.Check(conf); err != nil {
-				return usage("", "%s: %w", args[0], err)
+			name := args[0]
+			if overlay != "" {
+				name += " with " + overlay
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s is fine\n", args[0])
+			if err := agent.Check(conf); err != nil {
+				return usage("", "%s: %w", name, err)
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s is fine\n", name)
 			return err
 		},
-	})
+	}
+	overlayFlag(c, &overlay)
 	return c
 }
 
+func overlayFlag(c *cobra.Command, overlay *string) {
+	c.Flags().StringVar(overlay, "overlay", "", "lay the single keys of this `FILE` over the configuration's")
+}
+
 // place is how a command finds its gateway.
-type place struct{ config, data, socket string }
+type place struct{ config, overlay, data, socket string }
 
 func (p *place) flags(c *cobra.Command) {
 	c.Flags().StringVar(&p.config, "config", "", "read this configuration `FILE`")
+	overlayFlag(c, &p.overlay)
 	c.Flags().StringVar(&p.data, "data", "", "the gateway's data `FOLDER` (default ./cistern-data)")
 }
 
 // load reads the configuration these flags name; the data folder given wins
 // over the file's.
 func (p *place) load() (config.Config, error) {
-	c := config.Default()
-	if p.config != "" {
-		var err error
-		if c, err = config.Load(p.config); err != nil {
-			return c, err
-		}
+	c, err := config.Load(p.config, p.overlay)
+	if err != nil {
+		return c, err
 	}
 	if p.data != "" {
 		c.Gateway.Data = p.data

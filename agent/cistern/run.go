@@ -22,6 +22,11 @@ Without a configuration it listens for MQTT on 127.0.0.1:1883, keeps its data in
 
     $ cistern run --config /etc/cistern/cistern.toml
 
+Many gateways can share one configuration. What is one gateway's own, such as its
+name or its zone, stands in a small second file whose keys win over the first's:
+
+    $ cistern run --config cistern.toml --overlay gateway.toml
+
 The log goes to stderr. As a systemd service use Type=notify.
 `
 

@@ -45,15 +45,15 @@ func (t *TLS) files(key string) []namedFile {
 	}
 }
 
-// resolve makes relative paths start at folder.
-func (c *Config) resolve(folder string) {
-	paths := []*string{&c.Gateway.Data, &c.Status.Socket}
-	for _, f := range c.files() {
-		paths = append(paths, f.path)
-	}
-	for _, p := range paths {
-		if *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(folder, *p)
+// resolve makes relative paths start at the folder of the file that names them.
+func (c *Config) resolve(doc *document) {
+	paths := []namedFile{{&c.Gateway.Data, "gateway.data", false}, {&c.Status.Socket, "status.socket", false}}
+	for _, f := range append(paths, c.files()...) {
+		if *f.path == "" || filepath.IsAbs(*f.path) {
+			continue
+		}
+		if file := doc.fileOf(f.key); file != "" {
+			*f.path = filepath.Join(filepath.Dir(file), *f.path)
 		}
 	}
 }

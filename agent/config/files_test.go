@@ -24,7 +24,7 @@ func TestLoadResolvesPaths(t *testing.T) {
 	file := filepath.Join(dir, "c.toml")
 	write(t, file, withUsers, 0o644)
 	write(t, filepath.Join(dir, "users"), "", 0o600)
-	c, err := Load(file)
+	c, err := Load(file, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestSecretsMustBePrivate(t *testing.T) {
 		if err := os.Chmod(users, mode); err != nil {
 			t.Fatal(err)
 		}
-		_, err := Load(file)
+		_, err := Load(file, "")
 		if want == "" && err != nil {
 			t.Errorf("%04o: %v", mode, err)
 		}
@@ -53,7 +53,7 @@ func TestSecretsMustBePrivate(t *testing.T) {
 		}
 		os.Remove(users)
 	}
-	if _, err := Load(file); err == nil || !strings.Contains(err.Error(), "can't be read") {
+	if _, err := Load(file, ""); err == nil || !strings.Contains(err.Error(), "can't be read") {
 		t.Errorf("missing: %v", err)
 	}
 }

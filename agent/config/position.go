@@ -6,14 +6,17 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// position is a place in the file, both numbers from 1.
-type position struct{ line, column int }
+// position is a place in a file, both numbers from 1.
+type position struct {
+	file         string
+	line, column int
+}
 
 // positions finds the place of every key in a TOML text that is known to
 // parse. Paths look like stream[1].commit_window.
-func positions(text []byte) map[string]position {
-	m := mapper{at: map[string]position{}, count: map[string]int{}}
-	m.parser.Reset(text)
+func positions(in input) map[string]position {
+	m := mapper{file: in.file, at: map[string]position{}, count: map[string]int{}}
+	m.parser.Reset(in.text)
 	table := ""
 	for m.parser.NextExpression() {
 		switch n := m.parser.Expression(); n.Kind {
@@ -29,6 +32,7 @@ func positions(text []byte) map[string]position {
 }
 
 type mapper struct {
+	file   string
 	parser unstable.Parser
 	at     map[string]position
 	count  map[string]int // entries of an array of tables so far
@@ -77,7 +81,7 @@ func (m *mapper) value(path string, v *unstable.Node) {
 
 func (m *mapper) place(n *unstable.Node) position {
 	start := m.parser.Shape(n.Raw).Start
-	return position{start.Line, start.Column}
+	return position{m.file, start.Line, start.Column}
 }
 
 func join(path, key string) string {

@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// document is a parsed file while its values are taken out of it.
+// document is a parsed file, with an overlay or without, while its values are
+// taken out of it.
 type document struct {
-	file   string
+	file   string // the first one, which is meant where a key stands nowhere
 	at     map[string]position
 	errors Errors
 }
@@ -21,8 +22,15 @@ func (d *document) fail(path, hint, problem string, args ...any) {
 	for table := path; !ok && table != ""; p, ok = d.at[table] {
 		table = table[:max(0, strings.LastIndexByte(table, '.'))]
 	}
+	if !ok {
+		p.file = d.file
+	}
+	d.failAt(p, path, hint, problem, args...)
+}
+
+func (d *document) failAt(p position, path, hint, problem string, args ...any) {
 	d.errors = append(d.errors, &Error{
-		File: d.file, Line: p.line, Column: p.column, Key: path,
+		File: p.file, Line: p.line, Column: p.column, Key: path,
 		Problem: fmt.Sprintf(problem, args...), Hint: hint,
 	})
 }

@@ -50,7 +50,7 @@ func checkOneWay(doc *document, u *Uplink) {
 	for i, way := range ways {
 		others := slices.Delete(slices.Clone(ways), i, i+1)
 		for j, other := range others {
-			others[j] = fmt.Sprintf("%s in line %d", other, doc.at[other].line)
+			others[j] = fmt.Sprintf("%s in %s", other, doc.at[other].seenFrom(doc.at[way]))
 		}
 		if len(others) > 0 {
 			doc.fail(way, "keep one of them", "a gateway has one way upstream, and there is also %s", strings.Join(others, " and "))

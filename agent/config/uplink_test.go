@@ -67,7 +67,7 @@ func TestUplinkFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.resolve("/etc/cistern")
+	c.resolve(&document{file: "/etc/cistern/f"})
 	for _, path := range []string{c.Uplink.NATS.PasswordFile, c.Uplink.NATS.TLS.CAFile, c.Uplink.MQTT.PasswordFile, c.Uplink.MQTT.TLS.CAFile} {
 		if !strings.HasPrefix(path, "/etc/cistern/") {
 			t.Errorf("%q was not resolved", path)
