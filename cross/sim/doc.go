@@ -26,7 +26,7 @@
 // the fault that follows has to be found.
 //
 //	go test ./cross/sim                              seeds 1 to 500, and those kept
-//	CISTERN_SIM_SEEDS=20000 go test ./cross/sim      as in CI
+//	CISTERN_SIM_SEEDS=10000 go test ./cross/sim      as in CI
 //	make sim                                         20,000 that nobody has run before
 //	CISTERN_SIM_SEED=7 go test -run TestSeed -v ./cross/sim   every step of one
 //
