@@ -17,6 +17,7 @@ type Config struct {
 	Uplink  Uplink
 	Status  Status
 	Log     Log
+	Board   Board
 }
 
 // Gateway says who this gateway is and where it keeps its data.
@@ -128,6 +129,7 @@ func Default() Config {
 		},
 		Uplink: defaultUplink(),
 		Log:    Log{Level: "info", Format: "text"},
+		Board:  defaultBoard(),
 	}
 	c.fill()
 	return c

@@ -49,7 +49,7 @@ func TestSampleSaysEverything(t *testing.T) {
 	}
 	doc := &document{file: "empty"}
 	for _, key := range knownKeys(doc) {
-		if slices.Contains([]string{"listener", "route", "source", "timing", "weights", "rebatch", "kafka", "nats", "mqtt", "tls", "sasl"}, key) {
+		if slices.Contains([]string{"listener", "route", "source", "timing", "weights", "rebatch", "kafka", "nats", "mqtt", "tls", "sasl", "power_fail", "button", "led"}, key) {
 			continue // tables, not keys
 		}
 		if !regexp.MustCompile(`(?m)^(# |##   )?` + regexp.QuoteMeta(key) + ` = `).MatchString(Sample) {
@@ -84,6 +84,11 @@ func knownKeys(doc *document) []string {
 	collect(func(t *table) { readLog(t, new(Log)) })
 	collect(func(t *table) { readTLS(t, new(TLS), true) })
 	collect(func(t *table) { readSASL(t, new(SASL)) })
+	collect(func(t *table) { readBoard(t, new(Board)) })
+	collect(func(t *table) { readPowerFail(t, new(PowerFail)) })
+	collect(func(t *table) { readButton(t, new(Button)) })
+	collect(func(t *table) { readLED(t, new(LED)) })
+	collect(readMachine)
 	return keys
 }
 

@@ -20,6 +20,8 @@ func readConfig(root *table, c *Config) {
 	readUplink(root.table("uplink"), &c.Uplink)
 	readStatus(root.table("status"), &c.Status)
 	readLog(root.table("log"), &c.Log)
+	readBoard(root.table("board"), &c.Board)
+	readMachine(root.table("machine"))
 	checkMember(root.doc, c)
 	checkRoutes(root.doc, c)
 	checkSources(root.doc, c)
