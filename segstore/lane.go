@@ -108,7 +108,14 @@ func newLane(s *Store, index uint8) *lane {
 // Submit queues a group for its lane; all entries must be of that lane. It
 // never blocks: who submits bounds what is outstanding.
 func (s *Store) Submit(g *Group) {
-	l := g.Entries[0].Log.lane
+	if !g.Entries[0].Log.lane.submit(g) {
+		fail(g, ErrClosed)
+		g.Done(g)
+	}
+}
+
+// submit queues a group, unless the lane has stopped.
+func (l *lane) submit(g *Group) bool {
 	l.queueMu.Lock()
 	stopped := l.stopped
 	if !stopped {
@@ -116,14 +123,13 @@ func (s *Store) Submit(g *Group) {
 	}
 	l.queueMu.Unlock()
 	if stopped {
-		fail(g, ErrClosed)
-		g.Done(g)
-		return
+		return false
 	}
 	select {
 	case l.signal <- struct{}{}:
 	default:
 	}
+	return true
 }
 
 // Commit appends entries of one lane and returns when they are on flash, with
