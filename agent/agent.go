@@ -54,6 +54,7 @@ type Agent struct {
 	readers readers
 	mqtt    atomic.Pointer[mqtt.Server] // nil until devices are let in
 	status  *status.Server
+	updates *updates // nil for a gateway that runs from no image
 }
 
 // New returns an agent that has touched nothing yet.
@@ -142,6 +143,9 @@ func (a *Agent) start(c *crew) {
 		c.start("drain follows leaders", a.site.cursors.run)
 	}
 	c.start("watch", a.watch)
+	if a.updates != nil {
+		c.start("updates", a.updates.run)
+	}
 }
 
 // serve opens the doors: the status first, since a gateway that waits for its

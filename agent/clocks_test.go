@@ -14,8 +14,8 @@ import (
 	"cistern/segstore/batch"
 )
 
-// machine is a board whose clock is in the test's hand.
-type machine struct {
+// bootable is a board whose clock is in the test's hand.
+type bootable struct {
 	up     time.Duration
 	wall   time.Time
 	synced bool
@@ -40,25 +40,25 @@ func (s *flashState) PutSync(key string, value []byte) error {
 	return nil
 }
 
-func newMachine() *machine {
-	return &machine{wall: time.Unix(10, 0), state: flashState{values: map[string][]byte{}}}
+func newBootable() *bootable {
+	return &bootable{wall: time.Unix(10, 0), state: flashState{values: map[string][]byte{}}}
 }
 
 func bootName(n int) string { return fmt.Sprintf("%032x", n) }
 
 // process starts the agent's clocks in boot n.
-func (m *machine) process(n int, site bootSite) *clocks {
+func (m *bootable) process(n int, site bootSite) *clocks {
 	c := &clock{now: func() time.Time { return m.wall }, kernel: func() bool { return m.synced }, uptime: func() time.Duration { return m.up }, boot: bootName(n)}
 	c.check()
 	return openClocks(c, &m.state, site, slog.New(slog.NewTextHandler(&m.log, nil)))
 }
 
 // reboot is a boot that knows nothing.
-func (m *machine) reboot() { m.up, m.wall, m.synced = 10*time.Second, time.Unix(10, 0), false }
+func (m *bootable) reboot() { m.up, m.wall, m.synced = 10*time.Second, time.Unix(10, 0), false }
 
-func (m *machine) pass(d time.Duration) { m.up, m.wall = m.up+d, m.wall.Add(d) }
+func (m *bootable) pass(d time.Duration) { m.up, m.wall = m.up+d, m.wall.Add(d) }
 
-func (m *machine) setClock(t time.Time) { m.wall, m.synced = t, true }
+func (m *bootable) setClock(t time.Time) { m.wall, m.synced = t, true }
 
 func look(t *testing.T, c *clocks) {
 	t.Helper()
@@ -79,7 +79,7 @@ func mustKnow(t *testing.T, c *clocks, n int, want time.Time) {
 var noon = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 
 func TestBootIsLearned(t *testing.T) {
-	m := newMachine()
+	m := newBootable()
 	m.reboot()
 	c := m.process(1, nil)
 	look(t, c)
@@ -126,7 +126,7 @@ func TestBootIsLearned(t *testing.T) {
 // A process that starts when the clock is set learns for the one before it, of
 // the same boot.
 func TestBootIsLearnedByTheNextProcess(t *testing.T) {
-	m := newMachine()
+	m := newBootable()
 	m.reboot()
 	c := m.process(1, nil)
 	c.clock.mark(nil, m.wall)
@@ -143,7 +143,7 @@ func TestBootIsLearnedByTheNextProcess(t *testing.T) {
 
 // A boot whose clock was never set stays unknown.
 func TestBootIsNeverLearned(t *testing.T) {
-	m := newMachine()
+	m := newBootable()
 	m.reboot()
 	c := m.process(1, nil)
 	c.clock.mark(nil, m.wall)
@@ -156,7 +156,7 @@ func TestBootIsNeverLearned(t *testing.T) {
 }
 
 func TestBootsAreBounded(t *testing.T) {
-	m := newMachine()
+	m := newBootable()
 	const boots = bootsMax + 5
 	for n := range boots {
 		m.reboot()
@@ -206,7 +206,7 @@ func (s *fakeSite) tellBoot(_ context.Context, name string, at int64) error {
 
 // Whoever drains a gateway's records has to know its boots.
 func TestSiteIsTold(t *testing.T) {
-	m, away := newMachine(), &fakeSite{known: map[string]int64{bootName(99): 42}, err: errors.New("no leader")}
+	m, away := newBootable(), &fakeSite{known: map[string]int64{bootName(99): 42}, err: errors.New("no leader")}
 	m.reboot()
 	c := m.process(1, away)
 	if at, ok := c.BootAt(bootName(99)); !ok || at != 42 {
@@ -239,7 +239,7 @@ func TestSiteIsTold(t *testing.T) {
 
 // Nothing is believed that could not be written down.
 func TestBootIsWrittenDownFirst(t *testing.T) {
-	m := newMachine()
+	m := newBootable()
 	m.reboot()
 	c := m.process(1, nil)
 	c.clock.mark(nil, m.wall)

@@ -20,8 +20,17 @@ var (
 	_ status.Carrier    = (*carrier)(nil)
 )
 
-// listenToOperators lets the status server take orders.
-func (a *Agent) listenToOperators() { a.status.Drain, a.status.Carrier = a, &carrier{Agent: a} }
+// listenToOperators lets the status server take orders: at its socket, and on a
+// site at the site port from who has the key.
+func (a *Agent) listenToOperators() {
+	a.status.Drain, a.status.Carrier = a, &carrier{Agent: a}
+	if a.site != nil {
+		a.status.Remote = a.site.port.Listener(status.Protocol)
+	}
+	if a.updates != nil {
+		a.status.Machine = a.updates
+	}
+}
 
 // selected are the partitions that an order names.
 func (a *Agent) selected(stream string, partition int32) (ids []metadata.PartitionID, err error) {

@@ -32,7 +32,11 @@ func (a *Agent) Status() *status.Document {
 	if a.site != nil {
 		a.site.describe(d)
 	}
+	if a.updates != nil {
+		d.Machine = a.updates.known()
+	}
 	a.judge(d)
+	status.JudgeMachine(a.health, d)
 	status.JudgeDrain(a.health, d)
 	d.Health = a.health.Active()
 	return d

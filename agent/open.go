@@ -19,7 +19,7 @@ var ErrInUse = errors.New("another agent uses this data folder")
 // open makes the parts, right to left. Nothing runs yet but the journal's own
 // committers.
 func (a *Agent) open() error {
-	for _, step := range []func() error{a.openStore, a.openSite, a.openClocks, a.openIngest, a.openDrain, a.openStatus} {
+	for _, step := range []func() error{a.openStore, a.openSite, a.openClocks, a.openIngest, a.openDrain, a.openStatus, a.openUpdates} {
 		if err := step(); err != nil {
 			return err
 		}
