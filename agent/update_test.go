@@ -125,9 +125,9 @@ func updateFile(t *testing.T, version string) string {
 	return path
 }
 
-// boot writes that update and boots it, as it was before the agent of this boot
+// bootUpdate writes that update and boots it, as it was before the agent of this boot
 // started.
-func boot(t *testing.T, c *machine.Client, version string) {
+func bootUpdate(t *testing.T, c *machine.Client, version string) {
 	t.Helper()
 	f, err := os.Open(updateFile(t, version))
 	if err != nil {
@@ -188,7 +188,7 @@ func has(d *status.Document, code status.Code) bool {
 func TestAgentEndsTrial(t *testing.T) {
 	m := &machinetest.Machine{}
 	c := startMachine(t, m)
-	boot(t, c, "1.1")
+	bootUpdate(t, c, "1.1")
 	a := newAgent(t, "")
 	client := running(t, a)
 	d := awaitMachine(t, client, func(d *status.Document) bool { return d.Machine.Trial && has(d, status.UpdateOnTrial) })
@@ -211,7 +211,7 @@ func TestAgentEndsTrial(t *testing.T) {
 func TestRolledBackIsAWarning(t *testing.T) {
 	m := &machinetest.Machine{Bad: "the agent ended 5 times"}
 	c := startMachine(t, m)
-	boot(t, c, "1.1")
+	bootUpdate(t, c, "1.1")
 	client := running(t, newAgent(t, ""))
 	d := awaitMachine(t, client, func(d *status.Document) bool { return has(d, status.UpdateRolledBack) })
 	i := slices.IndexFunc(d.Health, func(a status.Active) bool { return a.Code == status.UpdateRolledBack })
