@@ -54,6 +54,7 @@ type Agent struct {
 	readers readers
 	mqtt    atomic.Pointer[mqtt.Server] // nil until devices are let in
 	status  *status.Server
+	alive   *watchdog // nil when nobody waits for signs of life
 	updates *updates // nil for a gateway that runs from no image
 }
 
@@ -81,10 +82,15 @@ func (a *Agent) Run(ctx context.Context) error {
 	limitMemory(a.config.Gateway.MemoryLimit)
 	a.log.Info("cistern starts", "version", a.version, "name", a.config.Gateway.Name, "site", a.config.Gateway.Site,
 		"data", a.config.Gateway.Data, "pid", os.Getpid())
+	if a.alive = newWatchdog(notify, a.log); a.alive != nil {
+		go a.alive.run()
+		defer a.alive.close()
+	}
 	if err := a.open(); err != nil {
 		return errors.Join(err, a.close())
 	}
 	crew := newCrew(a.log)
+	a.alive.enter(working)
 	a.start(crew)
 	if err := a.serve(ctx, crew); err != nil {
 		if ctx.Err() != nil {
@@ -112,6 +118,7 @@ func (a *Agent) Run(ctx context.Context) error {
 // stop ends the parts, left to right. Devices are sent away first; then the
 // gateway gives up what it leads, while it can still say so.
 func (a *Agent) stop(c *crew) error {
+	a.alive.enter(stopping)
 	doors := c.stop(stopPartMax, "mqtt", "external brokers")
 	if a.ingest != nil {
 		a.ingest.Close()
@@ -143,6 +150,9 @@ func (a *Agent) start(c *crew) {
 		c.start("drain follows leaders", a.site.cursors.run)
 	}
 	c.start("watch", a.watch)
+	if a.alive != nil {
+		c.start("pulse", func(ctx context.Context) error { return a.alive.feelPulse(ctx, a.store.Pulse) })
+	}
 	if a.updates != nil {
 		c.start("updates", a.updates.run)
 	}

@@ -25,6 +25,7 @@ func (a *Agent) watch(ctx context.Context) error {
 	for {
 		a.gate.Look()
 		_ = a.Status()
+		a.alive.beat(partWatch)
 		select {
 		case <-ctx.Done():
 			return nil
