@@ -112,7 +112,7 @@ func warningValues(d *Document, put func(float64, ...string)) {
 // their own, then the process.
 func WriteMetrics(w io.Writer, d *Document, sets ...*metrics.Set) error {
 	out := bufio.NewWriter(w)
-	for _, m := range slices.Concat(families, drainFamilies, siteFamilies) {
+	for _, m := range slices.Concat(families, drainFamilies, boardFamilies, siteFamilies) {
 		fmt.Fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", m.name, m.help, m.name, m.kind)
 		m.values(d, func(value float64, labels ...string) {
 			out.WriteString(m.name)

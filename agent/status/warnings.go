@@ -21,6 +21,7 @@ const (
 	PartitionLeaderless Code = "PARTITION_LEADERLESS"
 	NameConflict        Code = "NAME_CONFLICT"
 	RecordsGivenUp      Code = "RECORDS_GIVEN_UP"
+	CardFailing         Code = "CARD_FAILING"
 	ParkedLost          Code = "PARKED_LOST"
 	RecordsDropped      Code = "RECORDS_DROPPED"
 	Quarantined         Code = "QUARANTINED"
@@ -32,6 +33,10 @@ const (
 	UnderReplicated     Code = "UNDER_REPLICATED"
 	ConfigDiffers       Code = "CONFIG_DIFFERS"
 	DiskNearlyFull      Code = "DISK_NEARLY_FULL"
+	UnderVoltage        Code = "UNDER_VOLTAGE"
+	CardWorn            Code = "CARD_WORN"
+	BoardHot            Code = "BOARD_HOT"
+	BoardPart           Code = "BOARD_PART"
 	UplinkDown          Code = "UPLINK_DOWN"
 	BudgetSpent         Code = "DAILY_BYTES_SPENT"
 	ScheduleClosed      Code = "SCHEDULE_CLOSED"
@@ -40,6 +45,7 @@ const (
 	AnonymousListener   Code = "ANONYMOUS_LISTENER"
 	ClockUnset          Code = "CLOCK_UNSET"
 	GatewayDraining     Code = "GATEWAY_DRAINING"
+	UnderVoltageOnce    Code = "UNDER_VOLTAGE_ONCE"
 	UpdateRolledBack    Code = "UPDATE_ROLLED_BACK"
 	UpdateOnTrial       Code = "UPDATE_ON_TRIAL"
 	ClockUnsynced       Code = "CLOCK_UNSYNCED"
@@ -66,6 +72,8 @@ var Warnings = []Warning{
 		"Its records are parked on the gateways that take them, and go on when a gateway that has the partition in full is back. `cistern partitions` names those. If they are gone for good, `cistern partitions elect --unclean` gives up what only they had."},
 	{NameConflict, Failing, "another gateway of the site has this gateway's name",
 		"One of the two is not let in. Give each a name of its own, [gateway] name, and restart it."},
+	{CardFailing, Warn, "the card is at its end",
+		"It has no spare blocks left to speak of, or takes no more writes. Replace it now: stop the gateway, copy its data folder to a new card, or, on a site, remove it and let it join again with an empty one."},
 	{RecordsGivenUp, Warn, "records were given up to have a leader again",
 		"On an operator's word a gateway leads that did not have everything. The log names the offsets; `cistern partitions` shows the partition."},
 	{ParkedLost, Warn, "parked records were lost to damaged flash",
@@ -90,6 +98,14 @@ var Warnings = []Warning{
 		"The site's settings count. Make them those of this file with `cistern site apply`, or correct the file."},
 	{DiskNearlyFull, Warn, "flash is nearly full",
 		"At this rate records will be refused or dropped, as each stream's when_full says. Bring the uplink back, or give [storage] max_bytes more room."},
+	{UnderVoltage, Warn, "the board gets too little voltage",
+		"It slows down, and a card that is written meanwhile can lose what it holds. Use a power supply that is made for this board, and a short cable; take off what draws from its USB."},
+	{CardWorn, Warn, "the card wears out",
+		"It says itself that most of its life is used. Order another, an industrial one if this one was not; a longer commit_window or commit_latency_max makes it last. docs/site-planning.md tells how long cards live."},
+	{BoardHot, Warn, "the board is too hot",
+		"It slows down to cool. Give it air or a heat sink, or move it out of the sun; flash ages faster, too."},
+	{BoardPart, Warn, "a part of the board does not work",
+		"The gateway runs without it. Check [board] in the configuration against what `cistern board` finds, and that the agent may open the device."},
 	{UplinkDown, Warn, "the central cluster can't be reached",
 		"Records are buffered and will be drained when it is back. Check the gateway's network, brokers in [uplink.kafka], certificates and passwords."},
 	{BudgetSpent, Warn, "the daily budget of the uplink is used up",
@@ -110,6 +126,8 @@ var Warnings = []Warning{
 		"It stays when the gateway has come back into its site in time; else the gateway rolls back by itself. There is nothing to do."},
 	{GatewayDraining, Info, "this gateway leads nothing, on an operator's word",
 		"It keeps its copies and takes records for others. `cistern site drain-node NAME --undo` lets it lead again."},
+	{UnderVoltageOnce, Info, "the board got too little voltage at times",
+		"Since it was started, not now: often at a moment of load. A stronger power supply or a shorter cable ends it; the note ends with a restart of the machine."},
 	{ClockUnsynced, Info, "the clock is not synchronised",
 		"No time service has confirmed the clock lately. It may drift by seconds a day; records are kept and drained as always."},
 	{NoUplinkConfigured, Info, "no uplink: buffering",
