@@ -1,0 +1,240 @@
+package card
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"cistern/agent/status"
+	"cistern/cross/vm"
+	"cistern/cross/vm/nbd"
+	"cistern/firmware/image"
+	"cistern/firmware/slot"
+	"cistern/gossip/port"
+)
+
+const (
+	// askEvery: the gateway is another machine, there is nothing to wait on.
+	askEvery = 100 * time.Millisecond
+	// askTime bounds one question: while nobody listens in the machine the
+	// emulator takes the connection all the same.
+	askTime = 3 * time.Second
+)
+
+// Gateway is a board with a card in it.
+type Gateway struct {
+	Card    *nbd.Card
+	Address string // where devices connect
+	HTTP    string // where the status page is
+	Client  *status.Client
+
+	board  vm.Board
+	dir    string
+	server *nbd.Server
+	vm     *vm.VM
+	boots  int
+}
+
+// Options are what a gateway is made of.
+type Options struct {
+	Image string // is copied
+	Bytes int64  // of the card; 0: as large as the image
+	Site  *Site  // whose key the image has
+	// Uplink is the port on this computer where the gateway finds Kafka.
+	Uplink   string
+	Watchdog bool
+	Append   string    // to the kernel's command line
+	Console  io.Writer // may be nil
+}
+
+// Insert copies an image to a card, writes the gateway's configuration onto it,
+// as an operator would on any laptop, and puts it into a board.
+func Insert(ctx context.Context, o Options) (*Gateway, error) {
+	// A short name: a unix socket's path may have 107 bytes.
+	dir, err := os.MkdirTemp("", "card-")
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{dir: dir}
+	if err := g.insert(ctx, o); err != nil {
+		g.Close()
+		return nil, fmt.Errorf("card: %w", err)
+	}
+	return g, nil
+}
+
+func (g *Gateway) insert(ctx context.Context, o Options) error {
+	file := filepath.Join(g.dir, "card.img")
+	if err := copySparse(file, o.Image, max(o.Bytes, slot.ImageBytes)); err != nil {
+		return err
+	}
+	if err := configure(ctx, file, config(o.Uplink)); err != nil {
+		return err
+	}
+	var err error
+	if g.Card, err = nbd.Open(file); err != nil {
+		return err
+	}
+	forward, err := vm.FreePorts(MQTTPort, SitePort, HTTPPort)
+	if err != nil {
+		return err
+	}
+	dialer, err := port.NewDialer(o.Site.Key, "cross-card")
+	if err != nil {
+		return err
+	}
+	g.Address, g.HTTP = forward[MQTTPort], forward[HTTPPort]
+	g.Client = status.NewRemoteClient(forward[SitePort], dialer.Dial)
+	g.board = vm.Board{Card: g.Card, Dir: g.dir, Append: o.Append, Config: vm.Config{
+		Forward: forward, Watchdog: o.Watchdog, Console: o.Console,
+	}}
+	return nil
+}
+
+// configure writes cistern.toml into the card's boot partition.
+func configure(ctx context.Context, file, text string) error {
+	cmd := exec.CommandContext(ctx, "mcopy", "-o", "-i", fmt.Sprintf("%s@@%d", file, slot.BootStart), "-",
+		"::"+image.BootFolder+"/"+image.ConfigFile)
+	cmd.Stdin = strings.NewReader(text)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("writing the configuration onto the card: mcopy (Debian: mtools): %w: %s", err, out)
+	}
+	return nil
+}
+
+// On gives the board its power, and returns when the boot loader has chosen.
+func (g *Gateway) On(ctx context.Context) (vm.Boot, error) {
+	g.boots++
+	var err error
+	if g.server, err = nbd.Listen(g.Card, filepath.Join(g.dir, fmt.Sprint("s", g.boots))); err != nil {
+		return vm.Boot{}, err
+	}
+	g.board.Config.Disk = g.server.Address()
+	v, boot, err := g.board.On(ctx)
+	if err != nil {
+		return boot, errors.Join(err, g.server.Close())
+	}
+	g.vm = v
+	return boot, nil
+}
+
+// VM is the machine since it was last switched on.
+func (g *Gateway) VM() *vm.VM { return g.vm }
+
+// Ready returns when the agent answers.
+func (g *Gateway) Ready(ctx context.Context) error {
+	return g.Await(ctx, func(*status.Document) bool { return true })
+}
+
+// Await returns when the agent's status is as wanted.
+func (g *Gateway) Await(ctx context.Context, wanted func(*status.Document) bool) error {
+	var last error
+	for {
+		d, err := g.ask(ctx)
+		if err == nil && wanted(d) {
+			return nil
+		}
+		last = err
+		select {
+		case <-time.After(askEvery):
+		case <-g.vm.Ended():
+			return fmt.Errorf("the machine ended: %s\n%s", g.vm.How(), g.vm.Tail())
+		case <-ctx.Done():
+			return fmt.Errorf("the gateway is not as it should be: %w; %w\n%s", context.Cause(ctx), last, g.vm.Tail())
+		}
+	}
+}
+
+func (g *Gateway) ask(ctx context.Context) (*status.Document, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	return g.Client.Status(ctx)
+}
+
+// CutPower takes the power away now, of card and machine.
+func (g *Gateway) CutPower(seed uint64) (nbd.Cut, error) {
+	g.Card.PowerCut(seed)
+	return g.afterCut()
+}
+
+// AwaitCut returns when the card's power is away (see nbd.Card.CutAfter), and
+// the machine's.
+func (g *Gateway) AwaitCut(ctx context.Context) (nbd.Cut, error) {
+	select {
+	case <-g.Card.Gone():
+		return g.afterCut()
+	case <-g.vm.Ended():
+		return nbd.Cut{}, fmt.Errorf("the machine ended before its power was cut: %s\n%s", g.vm.How(), g.vm.Tail())
+	case <-ctx.Done():
+		return nbd.Cut{}, fmt.Errorf("the card was not written to until the cut was due: %w\n%s", context.Cause(ctx), g.vm.Tail())
+	}
+}
+
+func (g *Gateway) afterCut() (nbd.Cut, error) {
+	g.vm.Kill()
+	err := g.server.Close()
+	return g.Card.Restore(), err
+}
+
+// AwaitEnd returns how the machine ended by itself. Its card keeps its power.
+func (g *Gateway) AwaitEnd(ctx context.Context) (vm.End, error) {
+	end, err := g.vm.AwaitEnd(ctx)
+	if err != nil {
+		return end, err
+	}
+	return end, errors.Join(g.server.Close(), g.Card.Settle())
+}
+
+// Close ends the machine and throws the card away.
+func (g *Gateway) Close() {
+	if g.vm != nil {
+		g.vm.Kill()
+	}
+	if g.server != nil {
+		_ = g.server.Close()
+	}
+	if g.Card != nil {
+		_ = g.Card.Close()
+	}
+	_ = os.RemoveAll(g.dir)
+}
+
+// copySparse copies a file and leaves out what is empty in it.
+func copySparse(to, from string, bytes int64) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	if err := out.Truncate(bytes); err != nil {
+		return err
+	}
+	buf, empty := make([]byte, 1<<20), string(make([]byte, 1<<20))
+	for at := int64(0); ; {
+		n, err := io.ReadFull(in, buf)
+		if n > 0 && string(buf[:n]) != empty[:n] {
+			if _, err := out.WriteAt(buf[:n], at); err != nil {
+				return err
+			}
+		}
+		at += int64(n)
+		switch err {
+		case nil:
+		case io.EOF, io.ErrUnexpectedEOF:
+			return out.Close()
+		default:
+			return err
+		}
+	}
+}
