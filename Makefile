@@ -4,12 +4,12 @@
 
 GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
-TAGS         = e2e,targets,kafka
+TAGS         = e2e,targets,kafka,image
 # The status page speaks HTTP/1: HTTP/2, which net/http brings, would be 0.5 MB.
 SHIPPED      = nethttpomithttp2
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: help build demo test race bench bench-drain bench-peers e2e kafka sim targets test-kafka lint
+.PHONY: help build demo test race bench bench-drain bench-peers e2e kafka sim targets test-kafka lint image update flash
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -27,6 +27,21 @@ test: ## everything a change has to pass, in under five minutes
 
 race: ## the same under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -short ./...
+
+# The image's tools: mtools and e2fsprogs, and apt for the board's e2fsck.
+BOARD       ?= pi
+image: build/cistern-image ## a card for BOARD=pi or qemu, with the site in CONFIG=folder/cistern.toml
+	@build/cistern-image build --board '$(BOARD)' --config '$(CONFIG)' --version '$(VERSION)'
+
+update: build/cistern-image ## a signed update for BOARD=, with KEY=folder/update.key
+	@build/cistern-image update --board '$(BOARD)' --key '$(KEY)' --version '$(VERSION)'
+
+flash: build/cistern-image ## write IMG= (default: the newest) to DEV=/dev/sdX, with GATEWAY=file
+	@build/cistern-image flash --image '$(IMG)' --gateway '$(GATEWAY)' $(ARGS) '$(DEV)'
+
+.PHONY: build/cistern-image
+build/cistern-image:
+	@$(GO) build -o build/ ./firmware/cistern-image
 
 e2e: ## the long tests: kills, cuts, full disks, other people's clients (root)
 	$(GO) test -tags e2e -count=1 -timeout 20m -p 1 -v ./cross/e2e ./cross/site
@@ -58,3 +73,4 @@ lint: ## gofmt, vet and staticcheck, over all build tags and the nested module
 	$(GO) vet -tags $(TAGS) ./...
 	$(GO) run $(STATICCHECK) -tags $(TAGS) ./...
 	cd cross/peers && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
+	cd firmware/parts && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...

@@ -37,10 +37,9 @@ const (
 
 // Labels of the file systems.
 const (
-	BootLabel  = "CISTERN"
-	SlotALabel = "CISTERN-A"
-	SlotBLabel = "CISTERN-B"
-	DataLabel  = "cistern-data"
+	BootLabel = "CISTERN"
+	SlotLabel = "CISTERN-SYS" // of both: an update fits into either
+	DataLabel = "cistern-data"
 )
 
 // Slot is one of the two places a system can be in.
@@ -106,14 +105,6 @@ func (s Slot) Start() int64 {
 		return slotAStart
 	}
 	return slotBStart
-}
-
-// Label is the name of the slot's file system.
-func (s Slot) Label() string {
-	if s == A {
-		return SlotALabel
-	}
-	return SlotBLabel
 }
 
 // ErrOutside is found in the error of who reads or writes past the end of a

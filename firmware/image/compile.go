@@ -1,0 +1,106 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// How Go code becomes a program: as `make build` does it, which a test holds.
+const (
+	shippedTags  = "nethttpomithttp2"
+	shippedFlags = "-s -w"
+)
+
+// Source is the source tree, and which version of it this is.
+type Source struct {
+	Root    string
+	Version string
+	Commit  string
+	// Seconds is the time of everything in an image: the commit's.
+	Seconds int64
+}
+
+// FindSource asks git. SOURCE_DATE_EPOCH and a version that is given win.
+func FindSource(ctx context.Context, root, version string) (Source, error) {
+	s := Source{Root: root, Version: version, Commit: "unknown"}
+	git := call{dir: root}
+	if out, err := git.run(ctx, "git", "log", "-1", "--format=%H %ct"); err == nil {
+		commit, seconds, _ := strings.Cut(strings.TrimSpace(string(out)), " ")
+		s.Commit = commit
+		if s.Seconds, err = strconv.ParseInt(seconds, 10, 64); err != nil {
+			return Source{}, fmt.Errorf("git log: %w", err)
+		}
+	} else if errors.Is(err, context.Canceled) {
+		return Source{}, err
+	}
+	if s.Version == "" {
+		s.Version = "dev"
+		if out, err := git.run(ctx, "git", "describe", "--tags", "--always", "--dirty"); err == nil {
+			s.Version = strings.TrimSpace(string(out))
+		}
+	}
+	if e := os.Getenv("SOURCE_DATE_EPOCH"); e != "" {
+		n, err := strconv.ParseInt(e, 10, 64)
+		if err != nil {
+			return Source{}, fmt.Errorf("SOURCE_DATE_EPOCH=%q: not a number of seconds", e)
+		}
+		s.Seconds = n
+	}
+	// FAT knows no time before 1980, and a clock that was never set says 1970.
+	s.Seconds = max(s.Seconds, time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC).Unix())
+	return s, nil
+}
+
+// Binaries are the two programs of ours in an image.
+type Binaries struct{ Agent, Init string }
+
+// Compile makes them for 64-bit boards, into dir.
+func (s Source) Compile(ctx context.Context, dir string) (Binaries, error) {
+	out, err := folder(dir)
+	if err != nil {
+		return Binaries{}, err
+	}
+	b := Binaries{Agent: filepath.Join(out, "cistern"), Init: filepath.Join(out, "init")}
+	arm64 := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=arm64"}
+	for _, p := range []struct{ path, from string }{{b.Agent, "./agent/cistern"}, {b.Init, "./firmware/init"}} {
+		if _, err := s.goBuild(ctx, arm64, p.path, p.from); err != nil {
+			return Binaries{}, err
+		}
+	}
+	return b, nil
+}
+
+// Checker makes an agent for this machine, which knows what a configuration
+// may say.
+func (s Source) Checker(ctx context.Context, dir string) (string, error) {
+	out, err := folder(dir)
+	if err != nil {
+		return "", err
+	}
+	return s.goBuild(ctx, []string{"CGO_ENABLED=0"}, filepath.Join(out, "cistern-host"), "./agent/cistern")
+}
+
+// folder makes one, and gives its full name.
+func folder(dir string) (string, error) {
+	full, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	return full, os.MkdirAll(full, 0o755)
+}
+
+func (s Source) goBuild(ctx context.Context, env []string, path, from string) (string, error) {
+	args := append([]string{"build"}, s.buildFlags()...)
+	_, err := call{dir: s.Root, env: env}.run(ctx, "go", append(args, "-o", path, from)...)
+	return path, err
+}
+
+func (s Source) buildFlags() []string {
+	return []string{"-trimpath", "-buildvcs=false", "-tags", shippedTags, "-ldflags", shippedFlags + " -X main.version=" + s.Version}
+}

@@ -1,0 +1,127 @@
+package image
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"cistern/firmware/slot"
+)
+
+// Files of a site's folder, and of p1's folder that they are copied to.
+const (
+	BootFolder  = "cistern"
+	ConfigFile  = "cistern.toml"
+	GatewayFile = "gateway.toml"
+)
+
+// Limits of a site's folder: it has to fit on p1 beside what boots.
+const (
+	siteBytesMax = 16 << 20
+	siteFilesMax = 500
+)
+
+// stays says which files of a site's folder never go onto a card.
+func stays(name string) bool {
+	switch filepath.Ext(name) {
+	case ".img", ".update", ".zst", ".xz", ".gz", ".zip":
+		return true
+	}
+	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") ||
+		name == slot.PrivateFile || name == slot.PublicFile || name == piExtraFile
+}
+
+// Site is what a site's folder gives to an image.
+type Site struct {
+	files  files // by name in p1's folder
+	public ed25519.PublicKey
+	extra  []byte // for config.txt
+}
+
+// ReadSite reads the folder that config is in; an empty config is no site: the
+// image has the agent's own defaults then.
+func ReadSite(config string) (Site, error) {
+	if config == "" {
+		return Site{}, nil
+	}
+	if filepath.Base(config) != ConfigFile {
+		return Site{}, fmt.Errorf("%s: must be called %s: the gateway finds it by that name", config, ConfigFile)
+	}
+	dir := filepath.Dir(config)
+	s, err := ReadSystem(dir)
+	if err != nil {
+		return Site{}, err
+	}
+	s.files = make(files)
+	if err := s.collect(dir, ""); err != nil {
+		return Site{}, err
+	}
+	if s.files[ConfigFile] == nil {
+		return Site{}, fmt.Errorf("%s: %w", config, fs.ErrNotExist)
+	}
+	return s, nil
+}
+
+// ReadSystem reads only what of a site's folder becomes part of the system,
+// and so of updates: the key that they are signed with, and config.txt's rest.
+func ReadSystem(dir string) (Site, error) {
+	var s Site
+	var err error
+	if s.extra, err = os.ReadFile(filepath.Join(dir, piExtraFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Site{}, err
+	}
+	s.public, err = ReadPublic(filepath.Join(dir, slot.PublicFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return s, err
+}
+
+// Public is the key whose updates the system takes; nil: it takes none.
+func (s Site) Public() ed25519.PublicKey { return s.public }
+
+// Configured says whether there is a configuration.
+func (s Site) Configured() bool { return s.files != nil }
+
+// Names lists what goes into p1's folder.
+func (s Site) Names() []string { return s.files.paths() }
+
+// collect reads a folder and what is in it.
+func (s *Site) collect(dir, under string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if stays(e.Name()) {
+			continue
+		}
+		path, name := filepath.Join(dir, e.Name()), under+e.Name()
+		st, err := os.Stat(path) // what a link leads to
+		if err != nil {
+			return err
+		}
+		switch {
+		case st.IsDir():
+			err = s.collect(path, name+"/")
+		case !st.Mode().IsRegular():
+			err = fmt.Errorf("%s: is neither a file nor a folder", path)
+		case st.Size()+s.files.bytes() > siteBytesMax || len(s.files) >= siteFilesMax:
+			err = fmt.Errorf("%s: the site's folder holds more than %d MiB or %d files; everything in it goes onto the card, "+
+				"so keep other things elsewhere", path, siteBytesMax>>20, siteFilesMax)
+		default:
+			s.files[name], err = os.ReadFile(path)
+			if s.files[name] == nil {
+				s.files[name] = []byte{} // an empty file is a file
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
