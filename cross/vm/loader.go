@@ -127,6 +127,8 @@ func (b *Board) load(boot Boot, c *Config) error {
 func (b *Board) commandLine(line string, boot Boot) string {
 	line = strings.Join(strings.Fields(line), " ")
 	if boot.Release.Board == slot.BoardPi {
+		// A screen that nobody looks at is not to be the main console.
+		line = strings.ReplaceAll(line, " console=tty1", "")
 		line = strings.ReplaceAll(line, "console=serial0", "console="+pi3Console)
 	}
 	line += " cistern.slot=" + boot.Slot.String()
