@@ -73,6 +73,9 @@ func execute(ctx context.Context, args []string, s streams) int {
 	return report(s.err, root.ExecuteContext(ctx))
 }
 
+// buildTagged are commands that only a build with tags of its own has.
+var buildTagged []func() *cobra.Command
+
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:               "cistern",
@@ -90,6 +93,9 @@ func newRoot() *cobra.Command {
 	})
 	root.AddCommand(newRun(), newConfig(), newStatus(), newTail(), newSite(), newPartitions(),
 		newDrain(), newExport(), newImport(), newUser(), newDump(), newCheck(), newVersion())
+	for _, more := range buildTagged {
+		root.AddCommand(more())
+	}
 	return root
 }
 
