@@ -141,8 +141,8 @@ func trigger(dir string) (string, error) {
 		return "", err
 	}
 	for _, word := range strings.Fields(text) {
-		if name, ok := strings.CutPrefix(word, "["); ok {
-			return strings.TrimSuffix(name, "]"), nil
+		if len(word) > 2 && word[0] == '[' {
+			return clean(strings.TrimSuffix(word[1:], "]")), nil
 		}
 	}
 	return "none", nil

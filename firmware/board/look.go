@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -93,8 +95,8 @@ func (l *looker) temperatures() {
 			l.missing("temperature "+zone, err.Error())
 			continue
 		}
-		var milli int64
-		if n, err := fmt.Sscanf(s, "%d", &milli); n != 1 || err != nil || milli < celsiusMin*1000 || milli > celsiusMax*1000 {
+		milli, err := strconv.ParseInt(s, 10, 32)
+		if err != nil || milli < celsiusMin*1000 || milli > celsiusMax*1000 {
 			l.missing("temperature "+zone, fmt.Sprintf("%s: %q is no temperature in thousandths of a degree", path, short(s)))
 			continue
 		}
@@ -113,6 +115,7 @@ const (
 // supply asks the Raspberry Pi's firmware, or the kernel's driver for it, which
 // knows the under-voltage alone.
 func (l *looker) supply() {
+	before := len(l.Missing)
 	paths, _ := filepath.Glob(l.in("sys/devices/platform/soc*/*firmware/get_throttled")) // the pattern is fine
 	for _, path := range paths {
 		flags, err := number(path, 16)
@@ -145,6 +148,9 @@ func (l *looker) supply() {
 		l.Supply = &Supply{UnderVoltage: alarm != 0, UnderVoltageOnce: alarm != 0, Source: path}
 		return
 	}
+	if len(l.Missing) > before {
+		return // it is said already why not
+	}
 	l.missing("supply", "nothing here measures the voltage (a Raspberry Pi's get_throttled, a monitor called rpi_volt)")
 }
 
@@ -153,17 +159,13 @@ func (l *looker) watchdogs() {
 	for _, name := range l.entries("watchdog", dir, "watchdog", "the kernel has no driver for one") {
 		w := Watchdog{Device: name, Identity: optional(filepath.Join(dir, name, "identity"))}
 		w.Active = optional(filepath.Join(dir, name, "state")) == "active"
-		for file, set := range map[string]func(uint64){
-			"timeout":  func(n uint64) { w.Timeout = int(min(n, 1<<30)) },
-			"nowayout": func(n uint64) { w.NoWayOut = n != 0 },
-		} {
-			n, err := number(filepath.Join(dir, name, file), 10)
-			if err != nil {
-				l.miss("watchdog "+name, err) // kernels without CONFIG_WATCHDOG_SYSFS
-				continue
-			}
-			set(n)
-		}
+		// Kernels without CONFIG_WATCHDOG_SYSFS tell none of it.
+		timeout, err := number(filepath.Join(dir, name, "timeout"), 10)
+		l.miss("watchdog "+name, err)
+		w.Timeout = int(min(timeout, math.MaxInt32))
+		noWayOut, err := number(filepath.Join(dir, name, "nowayout"), 10)
+		l.miss("watchdog "+name, err)
+		w.NoWayOut = noWayOut != 0
 		l.Watchdogs = append(l.Watchdogs, w)
 	}
 }
