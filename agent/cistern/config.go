@@ -80,7 +80,10 @@ func overlayFlag(c *cobra.Command, overlay *string) {
 }
 
 // place is how a command finds its gateway.
-type place struct{ config, overlay, data, socket string }
+type place struct {
+	config, overlay, data, socket string
+	remote                        remote
+}
 
 func (p *place) flags(c *cobra.Command) {
 	c.Flags().StringVar(&p.config, "config", "", "read this configuration `FILE`")

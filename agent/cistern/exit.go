@@ -1,12 +1,14 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 
 	"cistern/agent/config"
 	"cistern/agent/status"
+	"cistern/gossip/port"
 )
 
 // Exit codes, documented in `cistern help`.
@@ -61,9 +63,15 @@ func classify(err error) *fault {
 	case errors.As(err, &wrong):
 		return &fault{err, "`cistern config` prints every key with its default", exitUsage}
 	case errors.Is(err, status.ErrNotRunning):
-		return &fault{err, "start one with `cistern run`, or say where it is with --data, --config or --socket", exitNotRunning}
+		return &fault{err, "start one with `cistern run`, or say where it is with --data, --config, --socket or --gateway", exitNotRunning}
 	case errors.Is(err, status.ErrNoUplink):
 		return &fault{err, "set one in [uplink] of its configuration; `cistern export` carries records out by hand", exitFailed}
+	case errors.Is(err, port.ErrUnknownProtocol):
+		return &fault{err, "that gateway is starting, or has a version that can't be asked from afar", exitFailed}
+	case errors.As(err, new(tls.RecordHeaderError)):
+		return &fault{err, "what answers there is no gateway's site port; it is listen in [site] of its configuration", exitFailed}
+	case errors.Is(err, status.ErrHungUp):
+		return &fault{err, "try again in a moment", exitFailed}
 	case errors.Is(err, status.ErrAlone):
 		return &fault{err, "`cistern site init` begins a site", exitFailed}
 	}

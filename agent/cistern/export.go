@@ -66,7 +66,7 @@ func newExport() *cobra.Command {
 			if err := f.check(); err != nil {
 				return err
 			}
-			if f.live || f.where.socket != "" {
+			if f.live || f.where.socket != "" || f.where.remote.gateway != "" {
 				return f.fromAgent(c)
 			}
 			return f.fromFolder(c)

@@ -44,9 +44,16 @@ Commands:
     user        make and remove the users of a password file
     dump        show what the journal's files hold
     check       verify every byte of a store
+    update      put another version on a gateway that runs from an image
     version     say which version this is
 
 "cistern help COMMAND" tells more about each.
+
+What asks a running gateway of a site can be asked from any machine that reaches
+its site port, with the key of its site. Whoever holds the site's key is an
+operator: keep it where you would keep a root password.
+
+    $ cistern status --gateway 10.0.0.11 --key-file site.key
 
 Exit status: 0 done; 1 failed; 2 wrong flags, arguments or configuration; 3 no
 agent is running there; 4 check found damage.
@@ -92,7 +99,7 @@ func newRoot() *cobra.Command {
 		return usage("see `"+c.CommandPath()+" --help`", "%w", err)
 	})
 	root.AddCommand(newRun(), newConfig(), newStatus(), newTail(), newSite(), newPartitions(),
-		newDrain(), newExport(), newImport(), newUser(), newDump(), newCheck(), newVersion())
+		newDrain(), newExport(), newImport(), newUser(), newDump(), newCheck(), newUpdate(), newVersion())
 	for _, more := range buildTagged {
 		root.AddCommand(more())
 	}

@@ -25,6 +25,7 @@ A site begins with a key, which "site init" makes. The rest is for maintenance:
     $ cistern site drain-node gateway-2 --undo
     $ cistern site remove gateway-2
     $ cistern site apply
+    $ cistern site update cistern-1.3-pi.update --gateway 10.0.0.11 --key-file site.key
     $ cistern site recover --config cistern.toml
 
 States: alive; suspect did not answer and may be dead; dead; left has stopped on
@@ -41,7 +42,7 @@ func newSite() *cobra.Command {
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usage("allowed are init, drain-node, remove, apply, recover, forget", "unknown command %q", "site "+args[0])
+				return usage("allowed are init, drain-node, remove, apply, update, recover, forget", "unknown command %q", "site "+args[0])
 			}
 			d, err := where.ask(c)
 			if err != nil {
@@ -58,32 +59,8 @@ func newSite() *cobra.Command {
 	}
 	where.agentFlags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
-	c.AddCommand(newSiteInit(), newSiteDrain(), newSiteRemove(), newSiteApply(), newSiteRecover(), newSiteForget())
+	c.AddCommand(newSiteInit(), newSiteDrain(), newSiteRemove(), newSiteApply(), newSiteUpdate(), newSiteRecover(), newSiteForget())
 	return c
-}
-
-// agentFlags are for commands that talk to the running agent.
-func (p *place) agentFlags(c *cobra.Command) {
-	p.flags(c)
-	c.Flags().StringVar(&p.socket, "socket", "", "ask the agent behind this `SOCKET`")
-}
-
-// agent returns a client for the running agent.
-func (p *place) agent() (*status.Client, error) {
-	socket, err := p.findSocket()
-	if err != nil {
-		return nil, err
-	}
-	return status.NewClient(socket), nil
-}
-
-// ask returns the running agent's status.
-func (p *place) ask(c *cobra.Command) (*status.Document, error) {
-	agent, err := p.agent()
-	if err != nil {
-		return nil, err
-	}
-	return agent.Status(c.Context())
 }
 
 func showSite(w io.Writer, d *status.Document) error {

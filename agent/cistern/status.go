@@ -77,6 +77,9 @@ func showStatus(w io.Writer, d *status.Document) error {
 	}
 	t.add("agent", fmt.Sprintf("pid %d, %s of memory, %.1f s of CPU", d.Process.PID, humanBytes(d.Process.RSSBytes), d.Process.CPUSeconds))
 	t.add("data", g.Data)
+	if d.Machine != nil {
+		t.add("image", imageLine(d.Machine))
+	}
 	t.write(&b, p)
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -60,9 +60,12 @@ const (
 // gossipPort is the default, which joining addresses are likely to have.
 const gossipPort = "7610"
 
+// SitePort is the default port of listen in [site], where operators come in, too.
+const SitePort = "7611"
+
 func defaultSite() Site {
 	return Site{
-		Gossip: "127.0.0.1:" + gossipPort, Listen: "127.0.0.1:7611",
+		Gossip: "127.0.0.1:" + gossipPort, Listen: "127.0.0.1:" + SitePort,
 		Weight: 1, BootstrapExpect: 3, Profile: ProfileAuto,
 		ReplaceAfter: 15 * time.Minute, RebalanceAfter: 5 * time.Minute, ReplicaLagMax: 2 * time.Second,
 	}

@@ -137,7 +137,7 @@ func (c *Client) do(r *http.Request) (*http.Response, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return nil, fmt.Errorf("%s: %w", c.where, ErrNotRunning)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return nil, fmt.Errorf("%s: %w", c.where, ErrHungUp)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", c.where, err)

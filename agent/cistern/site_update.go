@@ -1,0 +1,215 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"cistern/agent/status"
+	"cistern/firmware/machine"
+)
+
+const siteUpdateHelp = `Update brings every gateway of the site to the version in FILE, one at a time.
+
+    $ cistern site update cistern-1.3-pi.update --gateway 10.0.0.11 --key-file site.key --dry-run
+    $ cistern site update cistern-1.3-pi.update --gateway 10.0.0.11 --key-file site.key
+
+It goes zone by zone, and the gateway that it talks through comes last. Before each
+one all gateways have to be there and every copy in sync, so that never two are
+out, of a zone or of the site. Each one gets the update, hands over what it leads,
+boots on trial, and has to be good and in sync again before the next one begins.
+
+At the first one that goes wrong it stops. The same command goes on where it
+stopped: gateways that run the version already are left out, as are those of
+another board and those that run from no image. With --dry-run it shows the order
+and what is in the way.
+
+It asks every gateway itself, by its site port: this machine has to reach them all.
+`
+
+func newSiteUpdate() *cobra.Command {
+	var where place
+	var dry bool
+	c := &cobra.Command{
+		Use:  "update FILE",
+		Long: siteUpdateHelp,
+		Args: arguments(1, 1, "one FILE"),
+		RunE: func(c *cobra.Command, args []string) error {
+			file, err := readUpdate(args[0])
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(c.OutOrStdout(), file)
+			w := &walk{file: file, progress: newProgress(c)}
+			if err := w.plan(c.Context(), &where); err != nil {
+				return err
+			}
+			if err := w.show(c.OutOrStdout()); err != nil || dry {
+				return err
+			}
+			return w.run(c.Context())
+		},
+	}
+	where.agentFlags(c)
+	c.Flags().BoolVar(&dry, "dry-run", false, "show the order, and change nothing")
+	return c
+}
+
+// stop is a gateway on the way.
+type stop struct {
+	name    string
+	zone    string
+	version string
+	drained bool // before we came, on an operator's word
+	agent   *status.Client
+	skip    string // why it is left out; "" is not
+}
+
+// plan asks every gateway of the site what it runs, and puts them in order.
+func (w *walk) plan(ctx context.Context, where *place) error {
+	dialer, err := where.dialer()
+	if err != nil {
+		return err
+	}
+	here, err := where.agent()
+	if err != nil {
+		return err
+	}
+	d, err := here.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if d.Site == nil {
+		return hinted(status.ErrAlone, "`cistern update apply` updates a single gateway")
+	}
+	w.trouble = siteTrouble(d, nil)
+	for _, m := range inOrder(d.Site.Members) {
+		s := &stop{name: m.Name, zone: m.Zone, drained: m.Draining, agent: here}
+		if !m.Self {
+			s.agent = status.NewRemoteClient(m.Address, dialer.Dial)
+		}
+		if err := w.look(ctx, s, m.State); err != nil {
+			return err
+		}
+		w.stops = append(w.stops, s)
+	}
+	return nil
+}
+
+// inOrder goes zone by zone: copies of a partition lie in different zones, so the
+// gateway that is out and the one that was out before it share few. The gateway
+// that we talk through comes last, and with it its zone.
+func inOrder(members []status.Member) []status.Member {
+	all := slices.Clone(members)
+	last := ""
+	for _, m := range all {
+		if m.Self {
+			last = m.Zone
+		}
+	}
+	after := func(b bool) int {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(all, func(a, b status.Member) int {
+		return cmp.Or(cmp.Compare(after(a.Zone == last), after(b.Zone == last)), cmp.Compare(a.Zone, b.Zone),
+			cmp.Compare(after(a.Self), after(b.Self)), cmp.Compare(a.Name, b.Name))
+	})
+	return all
+}
+
+// look finds out whether a gateway is to be updated. One that does not answer is
+// trouble, which site trouble names if the site knows.
+func (w *walk) look(ctx context.Context, s *stop, state string) error {
+	m, err := s.agent.Machine(ctx)
+	switch {
+	case errors.Is(err, machine.ErrNoMachine):
+		s.skip = "runs from no image: update its package"
+	case err != nil && ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil && state == status.MemberAlive:
+		return hinted(fmt.Errorf("%s can't be asked: %w", s.name, err), "this machine has to reach every gateway's site port; nothing was changed")
+	case err != nil: // it is missing, and nothing begins before it is back
+	case m.Board != w.file.Board:
+		s.skip = "is a " + printable(m.Board) + ": it needs the file for its board"
+	case w.file.runsOn(m) && !m.Trial:
+		s.skip = "runs it already"
+	}
+	if m != nil {
+		s.version = m.Version
+	}
+	return nil
+}
+
+// show prints the order, and what stands in the way of a start.
+func (w *walk) show(out io.Writer) error {
+	var b strings.Builder
+	t := table{left: []int{1, 2, 3}}
+	t.row("", "GATEWAY", "ZONE", "RUNS", "")
+	turn := 0
+	for _, s := range w.stops {
+		number, note := "-", s.skip
+		if s.skip == "" {
+			turn++
+			number = fmt.Sprint(turn)
+		}
+		if s.drained {
+			note = strings.TrimPrefix(note+"; leads nothing on an operator's word, which stands", "; ")
+		}
+		t.row(number, s.name, dash(printable(s.zone)), dash(printable(s.version)), note)
+	}
+	t.left = append(t.left, 4)
+	t.write(&b)
+	if w.trouble != "" {
+		fmt.Fprintf(&b, "not now: %s\n", w.trouble)
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+// siteTrouble says in a few words why no gateway may be taken out of a site now;
+// "" is nothing. Every one of names has to be a member.
+func siteTrouble(d *status.Document, names []string) string {
+	s := d.Site
+	if s == nil || !s.Formed {
+		return "the site is not formed"
+	}
+	if !s.Quorum.HasQuorum {
+		return "the site has no majority"
+	}
+	for _, name := range names {
+		if s.Member(name) == nil {
+			return name + " is gone from the site"
+		}
+	}
+	for i := range s.Members {
+		switch m := &s.Members[i]; {
+		case m.State != status.MemberAlive:
+			return m.Name + " is " + m.State
+		case m.ID == 0:
+			return m.Name + " is not registered"
+		case m.Fenced:
+			return m.Name + " is fenced"
+		}
+	}
+	for _, st := range d.Streams {
+		for i := range st.Partitions {
+			p := &st.Partitions[i]
+			switch {
+			case p.Leader == "":
+				return fmt.Sprintf("%s/%d has no leader", st.Name, p.Partition)
+			case len(p.ISR) < len(p.Replicas):
+				return fmt.Sprintf("%s/%d has %d of %d copies in sync", st.Name, p.Partition, len(p.ISR), len(p.Replicas))
+			}
+		}
+	}
+	return ""
+}
