@@ -5,18 +5,17 @@
 GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TAGS         = e2e,targets,kafka,image
-# The status page speaks HTTP/1: HTTP/2, which net/http brings, would be 0.5 MB.
-SHIPPED      = nethttpomithttp2
+SHIPPED      = $(shell grep ^- cross/build/agent.flags)
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: help build demo test race bench bench-drain bench-peers e2e kafka sim targets test-kafka lint image update flash
+.PHONY: help build demo test race bench bench-drain bench-peers e2e kafka sim targets test-kafka lint image update flash qemu test-image
 .DEFAULT_GOAL := help
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build/cistern, static and stripped
-	CGO_ENABLED=0 $(GO) build -trimpath -tags $(SHIPPED) -ldflags='-s -w -X main.version=$(VERSION)' -o build/ ./agent/cistern
+	CGO_ENABLED=0 $(GO) build $(SHIPPED) -ldflags='-s -w -X main.version=$(VERSION)' -o build/ ./agent/cistern
 
 demo: ## three gateways, a cut uplink, a kill -9, and a table of what it cost
 	@$(GO) build -o build/ ./cross/demo && build/demo
@@ -38,6 +37,12 @@ update: build/cistern-image ## a signed update for BOARD=, with KEY=folder/updat
 
 flash: build/cistern-image ## write IMG= (default: the newest) to DEV=/dev/sdX, with GATEWAY=file
 	@build/cistern-image flash --image '$(IMG)' --gateway '$(GATEWAY)' $(ARGS) '$(DEV)'
+
+qemu: ## boot a copy of IMG= in an emulator, or of a new image (qemu-system-arm, mtools)
+	@$(GO) build -o build/ ./cross/qemu && build/qemu -version '$(VERSION)' -image '$(IMG)' $(ARGS)
+
+test-image: ## the images: the same twice, power cuts, updates, a Raspberry Pi 3; in an emulator
+	$(GO) test -tags image -count=1 -timeout 15m -v ./firmware/image ./cross/card
 
 .PHONY: build/cistern-image
 build/cistern-image:

@@ -31,7 +31,6 @@ const (
 type Gateway struct {
 	Card    *nbd.Card
 	Address string // where devices connect
-	HTTP    string // where the status page is
 	Client  *status.Client
 
 	board  vm.Board
@@ -45,9 +44,12 @@ type Gateway struct {
 type Options struct {
 	Image string // is copied
 	Bytes int64  // of the card; 0: as large as the image
-	Site  *Site  // whose key the image has
+	// Site is whose key the image has: its configuration is written onto the
+	// card. Without one the card stays as it is, and Client is nil.
+	Site *Site
 	// Uplink is the port on this computer where the gateway finds Kafka.
 	Uplink   string
+	Forward  map[int]string // nil: free ports
 	Watchdog bool
 	Append   string    // to the kernel's command line
 	Console  io.Writer // may be nil
@@ -74,26 +76,37 @@ func (g *Gateway) insert(ctx context.Context, o Options) error {
 	if err := copySparse(file, o.Image, max(o.Bytes, slot.ImageBytes)); err != nil {
 		return err
 	}
-	if err := configure(ctx, file, config(o.Uplink)); err != nil {
-		return err
+	forward, err := o.Forward, error(nil)
+	if forward == nil {
+		if forward, err = vm.FreePorts(MQTTPort, SitePort, HTTPPort); err != nil {
+			return err
+		}
 	}
-	var err error
+	g.Address = forward[MQTTPort]
+	if o.Site != nil {
+		if err := g.introduce(ctx, file, forward[SitePort], o); err != nil {
+			return err
+		}
+	}
 	if g.Card, err = nbd.Open(file); err != nil {
 		return err
 	}
-	forward, err := vm.FreePorts(MQTTPort, SitePort, HTTPPort)
-	if err != nil {
+	g.board = vm.Board{Card: g.Card, Dir: g.dir, Append: o.Append, Config: vm.Config{
+		Forward: forward, Watchdog: o.Watchdog, Console: o.Console,
+	}}
+	return nil
+}
+
+// introduce tells the gateway what site it is of, and us how to speak to it.
+func (g *Gateway) introduce(ctx context.Context, file, address string, o Options) error {
+	if err := configure(ctx, file, config(o.Uplink)); err != nil {
 		return err
 	}
 	dialer, err := port.NewDialer(o.Site.Key, "cross-card")
 	if err != nil {
 		return err
 	}
-	g.Address, g.HTTP = forward[MQTTPort], forward[HTTPPort]
-	g.Client = status.NewRemoteClient(forward[SitePort], dialer.Dial)
-	g.board = vm.Board{Card: g.Card, Dir: g.dir, Append: o.Append, Config: vm.Config{
-		Forward: forward, Watchdog: o.Watchdog, Console: o.Console,
-	}}
+	g.Client = status.NewRemoteClient(address, dialer.Dial)
 	return nil
 }
 
