@@ -36,7 +36,7 @@ update: build/cistern-image ## a signed update for BOARD=, with KEY=folder/updat
 	@build/cistern-image update --board '$(BOARD)' --key '$(KEY)' --version '$(VERSION)'
 
 flash: build/cistern-image ## write IMG= (default: the newest) to DEV=/dev/sdX, with GATEWAY=file
-	@build/cistern-image flash --image '$(IMG)' --gateway '$(GATEWAY)' $(ARGS) '$(DEV)'
+	@build/cistern-image flash --gateway '$(GATEWAY)' $(ARGS) $(if $(IMG),'$(IMG)') '$(DEV)'
 
 qemu: ## boot a copy of IMG= in an emulator, or of a new image (qemu-system-arm, mtools)
 	@$(GO) build -o build/ ./cross/qemu && build/qemu -version '$(VERSION)' -image '$(IMG)' $(ARGS)

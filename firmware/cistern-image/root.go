@@ -39,7 +39,7 @@ func newRoot(s streams, args []string) *cobra.Command {
 	c.SetOut(s.out)
 	c.SetErr(s.err)
 	c.SetArgs(args)
-	c.AddCommand(newBuild(), newUpdate(), newKeygen())
+	c.AddCommand(newNew(), newBuild(), newUpdate(), newKeygen(), newGateway(), newFlash(), newShow())
 	return c
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -153,6 +154,25 @@ func AddToCard(ctx context.Context, path string, add map[string][]byte, seconds 
 	}
 	if err := bootFAT(path, "").add(ctx, content, seconds); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// CopySparse copies an image into an empty file, and leaves out what is zero.
+func CopySparse(ctx context.Context, from io.ReaderAt, to slot.Disk, bytes int64) error {
+	const step = 4 << 20
+	buf := make([]byte, step)
+	for at := int64(0); at < bytes; at += step {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		b := buf[:min(step, bytes-at)]
+		if _, err := from.ReadAt(b, at); err != nil {
+			return err
+		}
+		if err := writeSparse(slot.Section(to, at, int64(len(b))), b); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -76,6 +76,9 @@ func (s Source) Compile(ctx context.Context, dir string) (Binaries, error) {
 	return b, nil
 }
 
+// CheckerFile is the name of what Checker makes.
+const CheckerFile = "cistern-host"
+
 // Checker makes an agent for this machine, which knows what a configuration
 // may say.
 func (s Source) Checker(ctx context.Context, dir string) (string, error) {
@@ -83,7 +86,7 @@ func (s Source) Checker(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return s.goBuild(ctx, []string{"CGO_ENABLED=0"}, filepath.Join(out, "cistern-host"), "./agent/cistern")
+	return s.goBuild(ctx, []string{"CGO_ENABLED=0"}, filepath.Join(out, CheckerFile), "./agent/cistern")
 }
 
 // folder makes one, and gives its full name.
