@@ -1,0 +1,286 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"cistern/firmware/init/trial"
+	"cistern/firmware/machine"
+	"cistern/firmware/slot"
+)
+
+// ending is how the machine is to end.
+type ending struct {
+	off bool
+	try bool // reboot into the other slot, once
+	why string
+}
+
+// box is the machine as its socket sees it: the two slots, which of them boots,
+// and what is known of the last update. It touches the card and the record,
+// nothing else.
+type box struct {
+	card    slot.Disk
+	run     trial.Running
+	release slot.Release
+	board   string
+	key     ed25519.PublicKey // nil: takes no updates
+	folder  string            // of the record
+	now     func() time.Time
+	say     func(format string, args ...any)
+	fill    func(*machine.State) // what others know
+	end     chan<- ending        // with room for one
+
+	writing sync.Mutex // held while the other slot is written
+
+	mu     sync.Mutex
+	record *machine.Update
+	trial  bool // still to be called good
+	ends   time.Time
+	ending bool
+}
+
+var errNoKey = errors.New("this image has no key for updates (etc/cistern/" + slot.PublicFile + "), so it takes none; write its card anew with an image that has one")
+
+// boot takes note of what this boot means for the last update.
+func (b *box) boot(trialTime time.Duration) error {
+	was, err := trial.Read(b.folder)
+	if err != nil {
+		b.say("update: %v; what became of the last update is not known", err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.record = trial.Booted(was, b.run, b.now())
+	if b.trial = b.run.OnTrial(); b.trial {
+		b.ends = b.now().Add(trialTime)
+		b.say("update: slot %s runs %s on trial; it has %s to be called good, else slot %s boots again",
+			b.run.Slot, b.run.Version, trialTime, b.run.Default)
+	}
+	if b.record == nil || was != nil && *b.record == *was {
+		return nil
+	}
+	if b.record.Result == machine.RolledBack {
+		b.say("update: %s was rolled back: %s", b.record.Version, b.record.Why)
+	}
+	return trial.Write(b.folder, b.record)
+}
+
+// State implements orders.
+func (b *box) State() *machine.State {
+	s := &machine.State{
+		Version: b.release.Version, Commit: b.release.Commit, Board: b.release.Board, Build: b.release.Build,
+		Slot: b.run.Slot.String(), Other: b.other(),
+	}
+	b.mu.Lock()
+	if s.Trial = b.trial; s.Trial {
+		s.TrialEnds = b.ends
+	}
+	if b.record != nil {
+		last := *b.record
+		s.LastUpdate = &last
+	}
+	b.mu.Unlock()
+	b.fill(s)
+	return s
+}
+
+// other reads what the slot that does not run holds.
+func (b *box) other() machine.Slot {
+	is := b.run.Slot.Other()
+	s := machine.Slot{Slot: is.String()}
+	if !b.writing.TryLock() {
+		s.Problem = "an update is being written to it"
+		return s
+	}
+	defer b.writing.Unlock()
+	r, err := slot.ReadRelease(is.On(b.card))
+	if err != nil {
+		s.Problem = err.Error()
+		return s
+	}
+	s.Version, s.Build = r.Version, r.Build
+	return s
+}
+
+// Update implements orders.
+func (b *box) Update(_ context.Context, file io.Reader) (machine.WrittenUpdate, error) {
+	var none machine.WrittenUpdate
+	if b.key == nil {
+		return none, errNoKey
+	}
+	if b.run.Slot == 0 {
+		return none, errUnknownSlot
+	}
+	if !b.writing.TryLock() {
+		return none, fmt.Errorf("%w: another update is being written", errBusy)
+	}
+	defer b.writing.Unlock()
+	if err := b.mayWrite(); err != nil {
+		return none, err
+	}
+	other := b.run.Slot.Other()
+	b.say("update: writing slot %s", other)
+	m, err := slot.Apply(file, b.key, b.board, other.On(b.card), b.progress())
+	if err != nil {
+		b.say("update: %v", err)
+		return none, err
+	}
+	b.say("update: slot %s holds %s", other, m.Version)
+	err = b.note(trial.Written(m.Version, m.Build, other, b.now()))
+	return machine.WrittenUpdate{Version: m.Version, Build: m.Build, Slot: other.String()}, err
+}
+
+var errUnknownSlot = errors.New("nobody knows which slot runs, so none is written over; write the card anew")
+
+// mayWrite makes sure that the other slot is the one nobody needs: not the way
+// back from a trial, and not the one that boots next.
+func (b *box) mayWrite() error {
+	b.mu.Lock()
+	onTrial, ending := b.trial, b.ending
+	b.mu.Unlock()
+	if onTrial {
+		return fmt.Errorf("%w: this gateway is on trial with its last update, and slot %s is its way back; wait for the trial's end", errBusy, b.run.Default)
+	}
+	if ending {
+		return errEnding
+	}
+	if is, err := slot.Default(b.card); err == nil && is == b.run.Slot {
+		return nil
+	}
+	return slot.SetDefault(b.card, b.run.Slot)
+}
+
+var errEnding = fmt.Errorf("%w: the machine is stopping", errBusy)
+
+// progress tells the console each quarter.
+func (b *box) progress() slot.Progress {
+	said := ""
+	return func(step string, done, total int64) {
+		if now := fmt.Sprintf("%s %d %%", step, done*4/max(total, 1)*25); now != said {
+			said = now
+			b.say("update: %s", now)
+		}
+	}
+}
+
+// note keeps what became of an update, in memory also when the card does not.
+func (b *box) note(u *machine.Update) error {
+	b.mu.Lock()
+	b.record = u
+	b.mu.Unlock()
+	return trial.Write(b.folder, u)
+}
+
+// Reboot implements orders.
+func (b *box) Reboot(try bool) error {
+	if !b.writing.TryLock() {
+		return fmt.Errorf("%w: an update is being written; wait for its end", errBusy)
+	}
+	defer b.writing.Unlock()
+	if !try {
+		return b.stop(ending{why: "asked to reboot"})
+	}
+	if b.run.Slot == 0 {
+		return errUnknownSlot
+	}
+	other := b.run.Slot.Other()
+	r, err := slot.ReadRelease(other.On(b.card))
+	if err != nil {
+		return fmt.Errorf("slot %s holds nothing that could be tried: %w", other, err)
+	}
+	if r.Board != b.board {
+		return fmt.Errorf("slot %s is for the board %q, this is %q", other, r.Board, b.board)
+	}
+	b.mu.Lock()
+	onTrial := b.trial
+	b.mu.Unlock()
+	if onTrial {
+		return fmt.Errorf("%w: this gateway is on trial; a plain reboot goes back to slot %s", errBusy, other)
+	}
+	if err := b.flagTry(r); err != nil {
+		return err
+	}
+	return b.stop(ending{try: true, why: "asked to try " + r.Version + " in slot " + other.String()})
+}
+
+// flagTry notes the trial before anything can boot it: the other way round, a
+// power cut would leave a trial that nobody knows of.
+func (b *box) flagTry(r slot.Release) error {
+	// A try is of the slot that autoboot.txt does not name.
+	if err := b.mayWrite(); err != nil {
+		return err
+	}
+	if err := b.note(trial.Try(r.Version, r.Build, b.run.Slot.Other(), b.now())); err != nil {
+		return err
+	}
+	if b.board == slot.BoardQemu {
+		return slot.SetTry(b.card, true)
+	}
+	return nil // a Pi is told with the reboot itself
+}
+
+// Poweroff implements orders.
+func (b *box) Poweroff() error {
+	if !b.writing.TryLock() {
+		return fmt.Errorf("%w: an update is being written; wait for its end", errBusy)
+	}
+	defer b.writing.Unlock()
+	return b.stop(ending{off: true, why: "asked to power off"})
+}
+
+// stop begins the end, once.
+func (b *box) stop(how ending) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ending {
+		return errEnding
+	}
+	b.ending = true
+	b.end <- how
+	return nil
+}
+
+// Good implements orders: from now on this slot boots.
+func (b *box) Good() error {
+	b.mu.Lock()
+	onTrial, ending := b.trial, b.ending
+	b.mu.Unlock()
+	if !onTrial {
+		return nil
+	}
+	if ending {
+		return errEnding
+	}
+	if err := slot.SetDefault(b.card, b.run.Slot); err != nil {
+		return fmt.Errorf("the card does not take that slot %s is to boot: %w", b.run.Slot, err)
+	}
+	b.mu.Lock()
+	b.trial = false
+	record := b.record
+	b.mu.Unlock()
+	b.say("update: %s is good; slot %s boots from now on", b.run.Version, b.run.Slot)
+	return b.note(trial.Called(record, b.now()))
+}
+
+// giveUp ends a trial that is still on: with the reason noted, the machine
+// boots, and that is the old slot.
+func (b *box) giveUp(why string) {
+	b.mu.Lock()
+	on, record := b.trial, b.record
+	b.mu.Unlock()
+	if !on {
+		return
+	}
+	b.say("update: giving up the trial of %s: %s", b.run.Version, why)
+	if record != nil {
+		if err := b.note(trial.GivenUp(record, why)); err != nil {
+			b.say("update: %v", err)
+		}
+	}
+	_ = b.stop(ending{why: "the trial failed"}) // it may be stopping already, which ends the trial as well
+}

@@ -1,0 +1,389 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"cistern/firmware/init/card"
+	"cistern/firmware/init/clock"
+	"cistern/firmware/init/keep"
+	"cistern/firmware/init/lan"
+	"cistern/firmware/init/notify"
+	"cistern/firmware/init/trial"
+	"cistern/firmware/machine"
+	"cistern/firmware/slot"
+)
+
+// Where things are.
+const (
+	agentProgram  = "/bin/cistern"
+	fsckProgram   = "/sbin/e2fsck"
+	fsckConfig    = "/etc/e2fsck.conf"
+	certificates  = "/etc/ssl/certs/ca-certificates.crt"
+	releaseFile   = "/etc/cistern/" + slot.ReleaseFile
+	publicFile    = "/etc/cistern/" + slot.PublicFile
+	dataDir       = "/data"
+	agentData     = "/data/cistern"
+	machineData   = "/data/machine"
+	runDir        = "/run/cistern"
+	configDir     = runDir + "/etc"
+	agentTemp     = runDir + "/tmp"
+	logDir        = runDir + "/log"
+	agentLog      = logDir + "/agent.log"
+	notifySocket  = runDir + "/notify.sock"
+	machineSocket = runDir + "/machine.sock"
+	configFile    = configDir + "/cistern.toml"
+	overlayFile   = configDir + "/gateway.toml"
+)
+
+// agentUser is the agent's user and group.
+const agentUser = 990
+
+// system is what the steps of a boot leave for each other.
+type system struct {
+	options  options
+	release  slot.Release
+	console  *console
+	children *children
+	watch    *watch
+	device   string // of the card
+	config   machine.Config
+	hostname string
+	data     data
+	clock    *clock.Keeper
+	box      *box
+	agent    *agent
+	ends     chan ending
+
+	lan atomic.Pointer[lan.Settings]
+}
+
+func main() {
+	if os.Getpid() != 1 {
+		fmt.Fprintln(os.Stderr, "init: runs as the first process of a Cistern image only; to try an image: make qemu")
+		os.Exit(2)
+	}
+	// An end of this process would be a kernel panic. Whatever happens here, the
+	// machine restarts, and a slot on trial is not booted again.
+	defer func() {
+		if r := recover(); r != nil {
+			fmt.Fprintf(os.Stderr, "cistern: this is a bug in init, please report it: %v\n%s", r, debug.Stack())
+		}
+		unix.Sync()
+		_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+	}()
+	s := &system{ends: make(chan ending, 1)}
+	failed := s.prepare()
+	if err := s.boot(errors.Join(failed...)); err != nil {
+		s.standStill(err)
+	}
+}
+
+// prepare makes what everything else needs, and tells what of it failed.
+func (s *system) prepare() (failed []error) {
+	failed = append(failed, mounts()...)
+	s.console = newConsole(os.Stderr) // the kernel opened /dev/console as it
+	text, err := os.ReadFile(releaseFile)
+	if err == nil {
+		s.release, err = slot.ParseRelease(text)
+	}
+	if err != nil {
+		failed = append(failed, err)
+	}
+	cmdline, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		failed = append(failed, err)
+	}
+	var wrong []error
+	s.options, wrong = parseOptions(string(cmdline))
+	s.console.say("%s (%.12s) for %s", s.release.Version, s.release.Commit, s.options.board)
+	for _, w := range append(failed, wrong...) {
+		s.console.say("%v", w)
+	}
+	if err := harden(); err != nil {
+		s.console.say("%v", err)
+	}
+	s.children = newChildren()
+	s.watch = newWatch(s.options.watchdog, s.console.say)
+	return failed
+}
+
+// boot goes through the steps, and then waits for an order to end.
+func (s *system) boot(failed error) error {
+	if failed != nil {
+		return fmt.Errorf("this slot's system is damaged: %w", failed)
+	}
+	s.floor(time.Time{})
+	device, err := findCard(s.console.say)
+	if err != nil {
+		return err
+	}
+	s.device = device
+	disk, err := slot.Open(device)
+	if err != nil {
+		return err
+	}
+	s.operatorsFiles(disk)
+	run, err := running("/", s.options, disk, s.release)
+	if err != nil {
+		s.console.say("slot: %v", err)
+	}
+	s.console.say("card: %s, slot %s", device, run.Slot)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	s.network(ctx) // also without data: so that it can be seen from afar that it lives
+	s.data, err = s.mountData(disk)
+	if err == nil {
+		err = folders()
+	}
+	if err != nil {
+		return errors.Join(err, onTrial(run))
+	}
+	if kept, err := os.ReadFile(clockFile); err == nil {
+		at, _ := time.Parse(time.RFC3339, strings.TrimSpace(string(kept))) // none is no floor
+		s.floor(at)
+	}
+	s.makeBox(disk, run)
+	return s.serve(ctx)
+}
+
+// errTrial is in the error of a boot that was on trial.
+var errTrial = errors.New("this slot is on trial")
+
+func onTrial(r trial.Running) error {
+	if r.OnTrial() {
+		return errTrial
+	}
+	return nil
+}
+
+// operatorsFiles copies the configuration and takes our part out of it.
+func (s *system) operatorsFiles(disk *slot.File) {
+	n, err := card.CopyConfig(disk, configDir, agentUser, agentUser)
+	if err != nil {
+		s.console.say("configuration: %v", err)
+	}
+	s.console.say("configuration: %d files", n)
+	s.config, err = machine.Load(configFile, overlayFile)
+	if err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			s.console.say("configuration: %s; its default is used", line)
+		}
+	}
+	s.hostname = hostname("/", s.config)
+	if err := unix.Sethostname([]byte(s.hostname)); err != nil {
+		s.console.say("hostname: %v", err)
+	}
+	if err := os.WriteFile("/etc/hosts", lan.Hosts(s.hostname), 0o644); err != nil {
+		s.console.say("hostname: %v", err)
+	}
+	s.console.say("hostname: %s", s.hostname)
+}
+
+// floor makes the clock show at least when the image was built and what was
+// noted last.
+func (s *system) floor(kept time.Time) {
+	info, err := os.Stat(releaseFile)
+	if err != nil {
+		return // said before
+	}
+	to, behind := clock.Floor(time.Now(), info.ModTime(), kept)
+	if !behind {
+		return
+	}
+	if err := clock.SetTime(to); err != nil {
+		s.console.say("clock: %v", err)
+		return
+	}
+	s.console.say("clock: not set; it begins at %s, the earliest it can be", to.UTC().Format(time.RFC3339))
+}
+
+func (s *system) keepTime() error {
+	return trial.WriteFile(clockFile, []byte(time.Now().UTC().Format(time.RFC3339)+"\n"))
+}
+
+// network begins to keep the network and the clock.
+func (s *system) network(ctx context.Context) {
+	s.clock = clock.New(s.console.say)
+	go s.clock.Run(ctx)
+	s.lan.Store(&lan.Settings{})
+	k := &lan.Keeper{Config: s.config, Hostname: s.hostname, Say: s.console.say, Changed: s.netChanged}
+	go func() {
+		for { // what ends it is the kernel's, and may pass
+			err := k.Run(ctx)
+			if ctx.Err() != nil {
+				return
+			}
+			s.console.say("%v; beginning anew", err)
+			select {
+			case <-time.After(5 * time.Second):
+			case <-ctx.Done():
+			}
+		}
+	}()
+}
+
+func (s *system) netChanged(n lan.Settings) {
+	s.lan.Store(&n)
+	if err := os.WriteFile("/etc/resolv.conf", lan.ResolvConf(n), 0o644); err != nil {
+		s.console.say("network: %v", err)
+	}
+	if n.Address.IsValid() {
+		s.clock.Use(n.NTP)
+	}
+}
+
+// makeBox puts together what the machine's socket serves.
+func (s *system) makeBox(disk *slot.File, run trial.Running) {
+	s.box = &box{
+		card: disk, run: run, release: s.release, board: s.options.board, folder: machineData,
+		now: time.Now, say: s.console.say, fill: s.fillState, end: s.ends,
+	}
+	text, err := os.ReadFile(publicFile)
+	if err == nil {
+		s.box.key, err = slot.ParsePublic(string(text))
+	}
+	if err != nil {
+		s.box.key = nil
+		s.console.say("update: none is taken: %v", err)
+	}
+	if err := s.box.boot(s.options.trial); err != nil {
+		s.console.say("update: %v", err)
+	}
+	if run.OnTrial() {
+		time.AfterFunc(s.options.trial, func() {
+			s.box.giveUp(fmt.Sprintf("it was not called good within %s: %s", s.options.trial, s.agent.story()))
+		})
+	}
+}
+
+// fillState adds what the box does not know.
+func (s *system) fillState(m *machine.State) {
+	m.BootID = small("/", bootIDFile)
+	m.Serial = small("/", serialFile)
+	m.Hostname = s.hostname
+	m.ClockSynced = s.clock.Synced()
+	m.Data = s.data.Data
+	if a := s.lan.Load().Address; a.IsValid() {
+		m.Addresses = []string{a.String()}
+	}
+}
+
+// serve runs the sockets and the agent until an order to end comes, and ends.
+func (s *system) serve(ctx context.Context) error {
+	s.agent = s.newAgent()
+	hear, err := notify.Listen(notifySocket, agentUser, agentUser)
+	if err != nil {
+		return err
+	}
+	go hear.Receive(ctx, s.agent.hear, func(err error) { s.console.say("notify: %v", err) })
+	l, err := listen()
+	if err != nil {
+		return err
+	}
+	go func() {
+		if err := server(s.box).Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.console.say("machine: its socket ended: %v", err)
+		}
+	}()
+	go noteTime(ctx, s.keepTime, s.console.say)
+	s.clock.Stepped = func() {
+		if err := s.keepTime(); err != nil {
+			s.console.say("clock: %v", err)
+		}
+	}
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	var agent sync.WaitGroup
+	agent.Go(func() { s.agent.run(running) })
+	var how ending
+	select {
+	case how = <-s.ends:
+	case <-s.watch.reset:
+		how = ending{why: "the agent hangs again; only a reset can help"}
+	}
+	s.console.say("stopping: %s", how.why)
+	s.watch.allow(keep.StopMax + keep.EndMax)
+	stop()
+	agent.Wait()
+	s.finish(how)
+	return nil
+}
+
+func (s *system) newAgent() *agent {
+	args := []string{"run", "--data", agentData}
+	if _, err := os.Stat(configFile); err == nil {
+		args = append(args, "--config", configFile)
+	}
+	if _, err := os.Stat(overlayFile); err == nil {
+		args = append(args, "--overlay", overlayFile)
+	}
+	log := &tee{ring: &ring{path: agentLog, half: logBytes / 2}, console: s.console, now: time.Now}
+	return &agent{children: s.children, console: s.console, watch: s.watch, log: log, args: args}
+}
+
+// listen opens the machine's socket for root and the agent.
+func listen() (net.Listener, error) {
+	l, err := net.Listen("unix", machineSocket)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(os.Chown(machineSocket, 0, agentUser), os.Chmod(machineSocket, 0o660)); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return newLimited(l, connectionsMax), nil
+}
+
+// Where a boot can't go on.
+const (
+	sayAgainEvery = time.Minute
+	// againAfter: a card that was not found may be after a restart.
+	againAfter = 5 * time.Minute
+	forever    = 100 * 365 * 24 * time.Hour
+)
+
+// standStill is the end of a boot without an agent. A slot on trial restarts
+// into the other one at once; a card that is not there may be after a restart;
+// everything else waits for a person, with the reason said again and again.
+func (s *system) standStill(err error) {
+	s.watch.allow(forever)
+	s.console.say("can't go on: %v", err)
+	if errors.Is(err, errTrial) {
+		s.finish(ending{why: "on trial"})
+		return
+	}
+	for began := sinceBoot(); ; {
+		time.Sleep(sayAgainEvery)
+		s.console.say("can't go on: %v", err)
+		if sinceBoot()-began > againAfter && !errors.Is(err, errPerson) {
+			s.finish(ending{})
+			return
+		}
+	}
+}
+
+// give lets the agent have the devices of a board: GPIO lines and LEDs. They may
+// appear late, so this is done before each start. Boards without them are fine.
+func give() {
+	for _, pattern := range []string{"/dev/gpiochip*", "/sys/class/leds/*/brightness", "/sys/class/leds/*/trigger"} {
+		names, _ := filepath.Glob(pattern) // the pattern is fine
+		for _, name := range names {
+			if os.Chown(name, 0, agentUser) == nil {
+				_ = os.Chmod(name, 0o660) // the agent says what it can't use
+			}
+		}
+	}
+}
