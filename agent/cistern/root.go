@@ -40,6 +40,7 @@ Commands:
     drain       how records get to the centre; pause, resume, skip
     export      write records as files, to carry them by hand
     import      give the records of an export to the gateway
+    board       what this machine has beside processor and network
     config      print the sample configuration, or check a file
     user        make and remove the users of a password file
     dump        show what the journal's files hold
@@ -99,7 +100,7 @@ func newRoot() *cobra.Command {
 		return usage("see `"+c.CommandPath()+" --help`", "%w", err)
 	})
 	root.AddCommand(newRun(), newConfig(), newStatus(), newTail(), newSite(), newPartitions(),
-		newDrain(), newExport(), newImport(), newUser(), newDump(), newCheck(), newUpdate(), newVersion())
+		newDrain(), newExport(), newImport(), newUser(), newDump(), newCheck(), newUpdate(), newBoard(), newVersion())
 	for _, more := range buildTagged {
 		root.AddCommand(more())
 	}

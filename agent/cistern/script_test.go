@@ -121,7 +121,11 @@ func (s *script) unpack(text string) []string {
 	parts := regexp.MustCompile(`(?m)^-- (\S+) --\n`).Split(text, -1)
 	names := regexp.MustCompile(`(?m)^-- (\S+) --\n`).FindAllStringSubmatch(text, -1)
 	for i, name := range names {
-		if err := os.WriteFile(filepath.Join(s.dir, name[1]), []byte(parts[i+1]), 0o644); err != nil {
+		path := filepath.Join(s.dir, name[1])
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			s.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(parts[i+1]), 0o644); err != nil {
 			s.Fatal(err)
 		}
 	}

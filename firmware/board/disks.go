@@ -60,7 +60,11 @@ func (l *looker) disk(device string) {
 		d.Kind = KindEMMC
 	}
 	if d.Kind == KindOther {
-		d.Name = strings.TrimSpace(optional(filepath.Join(inside, "vendor")) + " " + optional(filepath.Join(inside, "model")))
+		d.Name = optional(filepath.Join(inside, "model"))
+		// Virtual disks have the number of their bus's vendor there.
+		if vendor := optional(filepath.Join(inside, "vendor")); !strings.HasPrefix(vendor, "0x") {
+			d.Name = strings.TrimSpace(vendor + " " + d.Name)
+		}
 		d.Serial = optional(filepath.Join(inside, "serial"))
 	} else {
 		l.card(&d, inside)
