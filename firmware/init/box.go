@@ -270,17 +270,23 @@ func (b *box) Good() error {
 // giveUp ends a trial that is still on: with the reason noted, the machine
 // boots, and that is the old slot.
 func (b *box) giveUp(why string) {
+	if !b.noteWhy(why) {
+		return
+	}
+	b.say("update: giving up the trial of %s: %s", b.run.Version, why)
+	_ = b.stop(ending{why: "the trial failed"}) // it may be stopping already, which ends the trial as well
+}
+
+// noteWhy notes for the boot after this one why a trial ends, if there is one.
+func (b *box) noteWhy(why string) bool {
 	b.mu.Lock()
 	on, record := b.trial, b.record
 	b.mu.Unlock()
 	if !on {
-		return
+		return false
 	}
-	b.say("update: giving up the trial of %s: %s", b.run.Version, why)
-	if record != nil {
-		if err := b.note(trial.GivenUp(record, why)); err != nil {
-			b.say("update: %v", err)
-		}
+	if err := b.note(trial.GivenUp(record, why)); err != nil {
+		b.say("update: %v", err)
 	}
-	_ = b.stop(ending{why: "the trial failed"}) // it may be stopping already, which ends the trial as well
+	return true
 }

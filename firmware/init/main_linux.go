@@ -312,7 +312,7 @@ func (s *system) serve(ctx context.Context) error {
 	select {
 	case how = <-s.ends:
 	case <-s.watch.reset:
-		how = ending{why: "the agent hangs again; only a reset can help"}
+		how = s.hopeless()
 	}
 	s.console.say("stopping: %s", how.why)
 	s.watch.allow(keep.StopMax + keep.EndMax)
@@ -320,6 +320,24 @@ func (s *system) serve(ctx context.Context) error {
 	agent.Wait()
 	s.finish(how)
 	return nil
+}
+
+// hopeless is when the agent hangs for the second time, or can't be killed. The
+// hardware's watchdog is not fed any more; it does better than an orderly end,
+// which would wait for the same card. Without one that end is tried.
+func (s *system) hopeless() ending {
+	const why = "the agent hangs, and starting it again did not help"
+	s.box.noteWhy(why)
+	if s.watch.hw != nil {
+		s.console.say("%s; the hardware's watchdog resets the machine", why)
+		select {
+		case how := <-s.ends:
+			return how
+		case <-time.After(2 * s.watch.hw.Timeout()):
+			s.console.say("the hardware's watchdog did not")
+		}
+	}
+	return ending{why: why}
 }
 
 func (s *system) newAgent() *agent {

@@ -23,7 +23,7 @@ type watch struct {
 	hw    *watchdog.Watchdog // nil: none
 	say   func(string, ...any)
 	hung  chan struct{} // the agent is to be ended
-	reset chan struct{} // nothing but a reset helps, and there is no hardware for it
+	reset chan struct{} // nothing but a reset helps
 }
 
 // newWatch starts the hardware's watchdog if it may and if there is one.
