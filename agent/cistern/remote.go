@@ -95,7 +95,7 @@ func siteAddress(s string) (string, error) {
 	if errors.As(err, &wrong) && (wrong.Err == "missing port in address" || wrong.Err == "too many colons in address") {
 		host, number, err = strings.Trim(s, "[]"), config.SitePort, nil // without a port, or a bare IPv6 address
 	}
-	if err != nil || host == "" || number == "" || strings.ContainsAny(host, "/ ") {
+	if err != nil || host == "" || number == "" || strings.ContainsAny(s, "/ ") {
 		return "", usage("it looks like 10.0.0.11, 10.0.0.11:"+config.SitePort+" or [fd00::11]:"+config.SitePort, "--gateway %q is no address of a gateway", s)
 	}
 	return net.JoinHostPort(host, number), nil

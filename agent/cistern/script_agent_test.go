@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"cistern/agent/status"
+	"cistern/firmware/machine"
 )
 
 // pretender is an agent of which there is only the socket: it has the status
@@ -43,19 +44,31 @@ func (s *script) pretend(file string) error {
 	if s.pretender.doc.Uplink.State != "none" {
 		server.Drain = s.pretender
 	}
+	if s.machine != nil {
+		server.Machine = pretendedImage{machine.NewClient(s.machine.Socket())}
+	}
+	if s.port != nil {
+		server.Remote = s.port.Listener(status.Protocol)
+		s.background(s.port.Run)
+	}
 	if err := server.Listen(); err != nil {
 		return err
 	}
+	s.background(server.Run)
+	return nil
+}
+
+// background runs a part of the pretender until the script is over.
+func (s *script) background(run func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- server.Run(ctx) }()
+	go func() { ended <- run(ctx) }()
 	s.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			s.Error(err)
 		}
 	})
-	return nil
 }
 
 // told returns the orders so far, a line each.

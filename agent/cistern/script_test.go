@@ -13,6 +13,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"cistern/firmware/machine/machinetest"
+	"cistern/gossip/port"
 )
 
 // The conversations in testdata are run against the real binary, each in a
@@ -26,6 +29,9 @@ import (
 //	stop | kill        end it: SIGTERM and exit code 0, or SIGKILL
 //	pretend FILE       an agent that has the status in FILE, and only a socket
 //	told REGEXP        the orders it was given, a line each
+//	port KEY           it will also answer at a site port with that key: $GATEWAY
+//	image VERSION BAD  it will run from an image; BAD, if any, ends every trial
+//	update FILE VERSION BOARD [BYTES]  make an update; of BYTES only that many stay
 //	publish TOPIC TEXT publish it at QoS 1 and wait for the confirmation
 //	mode FILE MODE     the file has these permissions
 //	chmod FILE MODE    give it these
@@ -81,6 +87,8 @@ type script struct {
 	agent          *exec.Cmd
 	log            bytes.Buffer // of the agent
 	pretender      *pretender
+	port           *port.Port
+	machine        *machinetest.Machine
 }
 
 func newScript(t *testing.T) *script {
@@ -173,6 +181,12 @@ func (s *script) command(not bool, name string, args []string) error {
 		return s.end(os.Kill)
 	case "pretend":
 		return s.pretend(args[0])
+	case "port":
+		return s.openPort(args[0])
+	case "image":
+		return s.image(args)
+	case "update":
+		return s.update(args)
 	case "told":
 		return matches(s.pretender.told(), args[0], not)
 	case "publish":
@@ -197,6 +211,11 @@ func matches(text, pattern string, not bool) error {
 
 // cistern runs one command to its end.
 func (s *script) cistern(not bool, args []string) error {
+	if s.port != nil {
+		for i := range args {
+			args[i] = strings.ReplaceAll(args[i], "$GATEWAY", s.port.Addr().String())
+		}
+	}
 	ctx, cancel := context.WithTimeout(s.Context(), 20*time.Second)
 	defer cancel()
 	var out, err bytes.Buffer

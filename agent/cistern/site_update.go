@@ -27,8 +27,8 @@ boots on trial, and has to be good and in sync again before the next one begins.
 
 At the first one that goes wrong it stops. The same command goes on where it
 stopped: gateways that run the version already are left out, as are those of
-another board and those that run from no image. With --dry-run it shows the order
-and what is in the way.
+another board and those that run from no image. With --dry-run it shows the order,
+and exits with 1 if something is in the way.
 
 It asks every gateway itself, by its site port: this machine has to reach them all.
 `
@@ -50,8 +50,14 @@ func newSiteUpdate() *cobra.Command {
 			if err := w.plan(c.Context(), &where); err != nil {
 				return err
 			}
-			if err := w.show(c.OutOrStdout()); err != nil || dry {
+			if err := w.show(c.OutOrStdout()); err != nil {
 				return err
+			}
+			if w.trouble != "" {
+				return hinted(fmt.Errorf("not now: %s", w.trouble), "nothing was changed; every gateway has to be there and every copy in sync: `cistern site`, `cistern partitions`")
+			}
+			if dry {
+				return nil
 			}
 			return w.run(c.Context())
 		},
@@ -149,7 +155,7 @@ func (w *walk) look(ctx context.Context, s *stop, state string) error {
 	return nil
 }
 
-// show prints the order, and what stands in the way of a start.
+// show prints the order.
 func (w *walk) show(out io.Writer) error {
 	var b strings.Builder
 	t := table{left: []int{1, 2, 3}}
@@ -168,9 +174,6 @@ func (w *walk) show(out io.Writer) error {
 	}
 	t.left = append(t.left, 4)
 	t.write(&b)
-	if w.trouble != "" {
-		fmt.Fprintf(&b, "not now: %s\n", w.trouble)
-	}
 	_, err := io.WriteString(out, b.String())
 	return err
 }

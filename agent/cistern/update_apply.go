@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ func newUpdateApply() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			up := &updater{name: printable(m.Hostname), agent: agent, file: file, progress: newProgress(c)}
+			up := &updater{name: cmp.Or(printable(m.Hostname), "the gateway"), agent: agent, file: file, progress: newProgress(c)}
 			return up.apply(c.Context(), m)
 		},
 	}

@@ -19,8 +19,10 @@ import (
 	"cistern/firmware/slot"
 )
 
-// trialDefault is what a trial may take.
-const trialDefault = 300 * time.Second
+const (
+	trialDefault = 300 * time.Second
+	hostname     = "cistern-test"
+)
 
 // Machine is one. Set what differs from the defaults before Start.
 type Machine struct {
@@ -64,7 +66,7 @@ func (m *Machine) Start() error {
 		return err
 	}
 	r := m.Release
-	m.state = machine.State{Version: r.Version, Commit: r.Commit, Board: r.Board, Build: r.Build, Slot: "a", BootID: "boot-1", ClockSynced: true,
+	m.state = machine.State{Version: r.Version, Commit: r.Commit, Board: r.Board, Build: r.Build, Slot: "a", BootID: "boot-1", ClockSynced: true, Hostname: hostname,
 		Other: machine.Slot{Slot: "b", Version: r.Version, Build: r.Build}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+machine.PathMachine, func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, m.State()) })
