@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cistern/agent/secret"
 	"cistern/gossip/sitekey"
 )
 
@@ -58,6 +59,9 @@ func newSiteInit() *cobra.Command {
 				if errors.Is(err, fs.ErrExist) {
 					return hinted(err, "a gateway that joins a site takes that site's key; for another site name another file with --key")
 				}
+				return err
+			}
+			if err := secret.Give(key, filepath.Dir(key)); err != nil {
 				return err
 			}
 			full, err := filepath.Abs(key)

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"cistern/agent/secret"
 )
 
 // Limits of a password file.
@@ -163,7 +165,7 @@ func (f *File) replace() error {
 	for _, name := range f.Names() {
 		fmt.Fprintf(tmp, "%s:%s\n", name, f.users[name]) // an error shows again in Sync
 	}
-	if err := errors.Join(tmp.Sync(), tmp.Close()); err != nil {
+	if err := errors.Join(secret.Give(tmp.Name(), f.path), tmp.Sync(), tmp.Close()); err != nil {
 		return err
 	}
 	return os.Rename(tmp.Name(), f.path)
