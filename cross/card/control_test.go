@@ -3,6 +3,7 @@
 package card
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -72,4 +73,28 @@ func loses(t *testing.T, c *centre, g *Gateway, l *rig.Ledger) {
 	if v := c.judge(t, g, l); v.Lost == 0 {
 		t.Error("nothing was lost: these cuts cut nothing")
 	}
+}
+
+// noData is on the console when the gateway does not dare to use its data.
+const noData = "can't go on: "
+
+// broken tells whether the gateway refuses its data partition; else its agent
+// answers.
+func broken(t *testing.T, g *Gateway) bool {
+	t.Helper()
+	ctx, cancel := context.WithCancel(within(t, bootTime))
+	defer cancel()
+	refused := make(chan bool, 1)
+	go func() {
+		_, err := g.VM().Await(ctx, noData)
+		refused <- err == nil
+		cancel()
+	}()
+	err := g.Ready(ctx)
+	cancel()
+	if <-refused {
+		return true
+	}
+	must(t, err)
+	return false
 }
