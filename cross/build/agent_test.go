@@ -27,7 +27,7 @@ var forbidden = []string{
 }
 
 func TestAgentCarriesNothingHeavy(t *testing.T) {
-	for _, p := range list(t, "-deps", agent) {
+	for _, p := range list(t, "-deps", Agent) {
 		for _, f := range forbidden {
 			if p.ImportPath == f || strings.HasPrefix(p.ImportPath, f+"/") {
 				t.Errorf("the agent links %s", p.ImportPath)
@@ -48,7 +48,7 @@ func TestAgentCarriesNothingHeavy(t *testing.T) {
 func TestAgentModules(t *testing.T) {
 	const name = "agent-modules.txt"
 	var modules []string
-	for _, p := range list(t, "-deps", agent) {
+	for _, p := range list(t, "-deps", Agent) {
 		if p.Module != nil && p.Module.Path != module && !slices.Contains(modules, p.Module.Path) {
 			modules = append(modules, p.Module.Path)
 		}

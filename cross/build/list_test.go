@@ -10,11 +10,6 @@ import (
 	"testing"
 )
 
-const (
-	module = "cistern"
-	agent  = module + "/agent/cistern"
-)
-
 // pkg is what `go list -json` tells about a package.
 type pkg struct {
 	ImportPath   string

@@ -13,10 +13,6 @@ import (
 // binaryBytesMax is the promise for 32-bit ARM, where flash is smallest.
 const binaryBytesMax = 16_000_000
 
-// tags are those of `make build`: the status page speaks HTTP/1, and HTTP/2,
-// which net/http brings, would be half a megabyte.
-const tags = "-tags=nethttpomithttp2"
-
 // Every gateway we support, static and stripped.
 func TestTargets(t *testing.T) {
 	for _, target := range []struct {
@@ -32,7 +28,7 @@ func TestTargets(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(target.env, " ", ","), func(t *testing.T) {
 			binary := filepath.Join(t.TempDir(), "cistern")
-			build := exec.Command("go", "build", "-trimpath", tags, "-ldflags=-s -w", "-o", binary, agent)
+			build := exec.Command("go", append(append([]string{"build"}, Flags()...), "-ldflags=-s -w", "-o", binary, Agent)...)
 			build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
 			build.Env = append(build.Env, strings.Fields(target.env)...)
 			if out, err := build.CombinedOutput(); err != nil {

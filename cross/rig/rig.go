@@ -18,11 +18,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+
+	"cistern/cross/build"
 )
 
-// Build compiles the main packages named by their import paths into dir, the
-// way they are shipped: static and stripped. module is the folder of the module
-// that knows them.
+// Build compiles the main packages named by their import paths into dir, static
+// and stripped: the agent the way it ships, others the way Go compiles them.
+// module is the folder of the module that knows them.
 func Build(ctx context.Context, module, dir string, packages ...string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -31,10 +34,14 @@ func Build(ctx context.Context, module, dir string, packages ...string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	args := append([]string{"build", "-C", module, "-trimpath", "-tags=nethttpomithttp2", "-ldflags=-s -w", "-o", dir + string(filepath.Separator)}, packages...)
-	build := exec.CommandContext(ctx, "go", args...)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
+	flags := []string{"-trimpath"}
+	if slices.Contains(packages, build.Agent) {
+		flags = build.Flags()
+	}
+	args := slices.Concat([]string{"build", "-C", module}, flags, []string{"-ldflags=-s -w", "-o", dir + string(filepath.Separator)}, packages)
+	compile := exec.CommandContext(ctx, "go", args...)
+	compile.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := compile.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build %v: %w\n%s", packages, err, out)
 	}
 	return nil

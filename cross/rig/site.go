@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+
+	"cistern/cross/build"
 )
 
 // Site is one gateway or several, the centre, and the uplink between them.
@@ -23,7 +25,7 @@ type Programs struct{ Cistern, Centre string }
 
 // BuildPrograms builds both into dir.
 func BuildPrograms(ctx context.Context, dir string) (Programs, error) {
-	err := Build(ctx, root(), dir, "cistern/agent/cistern", "cistern/cross/central/standin")
+	err := Build(ctx, root(), dir, build.Agent, "cistern/cross/central/standin")
 	return Programs{filepath.Join(dir, "cistern"), filepath.Join(dir, "standin")}, err
 }
 
