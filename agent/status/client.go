@@ -137,12 +137,23 @@ func (c *Client) do(r *http.Request) (*http.Response, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return nil, fmt.Errorf("%s: %w", c.where, ErrNotRunning)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case hungUp(err):
 		return nil, fmt.Errorf("%s: %w", c.where, ErrHungUp)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", c.where, err)
 	}
 	return resp, nil
+}
+
+// hungUp recognises the end of a connection. One that ends before net/http has sent
+// the request has an error of its own, which is not exported.
+func hungUp(err error) bool {
+	for _, known := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return err != nil && err.Error() == "http: server closed idle connection"
 }
 
 // ErrHungUp is returned when the agent ended the connection without an answer.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"cistern/firmware/machine"
@@ -91,34 +92,64 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request) {
 	_ = control.EnableFullDuplex() // an answer may come before the end of the file
 	ctx, cancel := context.WithTimeout(r.Context(), updateTimeout)
 	defer cancel()
-	body := http.MaxBytesReader(w, r.Body, machine.UpdateBytesMax)
-	written, err := s.Machine.Update(ctx, &flowing{body, control})
+	body := &flowing{body: http.MaxBytesReader(w, r.Body, machine.UpdateBytesMax), control: control}
+	written, err := s.Machine.Update(ctx, body)
 	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
 	if err == nil {
 		answer(w, http.StatusOK, written)
 		return
 	}
+	body.end()
 	w.Header().Set("Connection", "close")
 	answer(w, http.StatusUnprocessableEntity, problem{err.Error()})
 	_ = control.Flush()
 	_ = control.SetReadDeadline(time.Now().Add(lingerMax))
-	_, _ = io.Copy(io.Discard, body)
+	_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, machine.UpdateBytesMax))
 }
 
-// flowing reads a body whose sender may not stall.
+// flowing reads a body whose sender may not stall, until it is ended: who was given
+// it to send on may read ahead of its own error (net/http does).
 type flowing struct {
 	body    io.Reader
 	control *http.ResponseController
+
+	reading sync.Mutex
+	mu      sync.Mutex
+	ended   bool
 }
 
 // Read implements io.Reader.
 func (f *flowing) Read(b []byte) (int, error) {
-	_ = f.control.SetReadDeadline(time.Now().Add(updateStallMax))
+	f.reading.Lock()
+	defer f.reading.Unlock()
+	if !f.limit(time.Now().Add(updateStallMax)) {
+		return 0, io.ErrClosedPipe
+	}
 	n, err := f.body.Read(b)
 	if err != nil {
-		_ = f.control.SetReadDeadline(time.Time{}) // see readOrder
+		f.limit(time.Time{}) // see readOrder
 	}
 	return n, err
+}
+
+// limit sets the deadline of a read, unless there may be none any more.
+func (f *flowing) limit(at time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.ended {
+		_ = f.control.SetReadDeadline(at)
+	}
+	return !f.ended
+}
+
+// end returns when nobody reads any more, nor will.
+func (f *flowing) end() {
+	f.mu.Lock()
+	f.ended = true
+	_ = f.control.SetReadDeadline(time.Now())
+	f.mu.Unlock()
+	f.reading.Lock()
+	f.reading.Unlock() // the read that was under way is over
 }
 
 // Machine asks what the gateway runs on.
