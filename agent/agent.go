@@ -18,6 +18,7 @@ import (
 	"cistern/bridge/drain/pace"
 	"cistern/bridge/drain/shape"
 	"cistern/bridge/mqtt"
+	"cistern/firmware/board"
 	"cistern/segstore"
 	"cistern/segstore/ingest"
 )
@@ -41,6 +42,12 @@ type Agent struct {
 	ages                 ages
 	dropped, quarantined news
 	siteJudge            status.SiteJudge
+	life                 *life // that outlives this agent; nil: it has no board
+	orders               orders
+	looks                looks
+	dataOn               string            // the disk that holds the data, "" if that is not one
+	powerFail            *status.PowerFail // the last one before this start
+	left                 []*part           // behind, by a stop that had no time to wait
 
 	// The parts, made by open from top to bottom and never changed after.
 	store   *segstore.Store
@@ -55,7 +62,7 @@ type Agent struct {
 	mqtt    atomic.Pointer[mqtt.Server] // nil until devices are let in
 	status  *status.Server
 	alive   *watchdog // nil when nobody waits for signs of life
-	updates *updates // nil for a gateway that runs from no image
+	updates *updates  // nil for a gateway that runs from no image
 }
 
 // New returns an agent that has touched nothing yet.
@@ -69,6 +76,7 @@ func New(c config.Config, version string, log *slog.Logger) *Agent {
 		log:     log,
 		clock:   newClock(),
 		health:  &status.Health{Log: log},
+		orders:  newOrders(),
 		sets:    []*metrics.Set{metrics.NewSet()}, // of the MQTT server
 	}
 	a.readers.a = a
@@ -82,10 +90,15 @@ func (a *Agent) Run(ctx context.Context) error {
 	limitMemory(a.config.Gateway.MemoryLimit)
 	a.log.Info("cistern starts", "version", a.version, "name", a.config.Gateway.Name, "site", a.config.Gateway.Site,
 		"data", a.config.Gateway.Data, "pid", os.Getpid())
-	if a.alive = newWatchdog(notify, a.log); a.alive != nil {
-		go a.alive.run()
-		defer a.alive.close()
+	if a.life == nil {
+		if a.alive = newWatchdog(notify, nil, a.log); a.alive != nil {
+			go a.alive.run()
+			defer a.alive.close()
+		}
 	}
+	a.alive.enter(opening)
+	ctx, dismiss := a.orders.obey(ctx)
+	defer dismiss()
 	if err := a.open(); err != nil {
 		return errors.Join(err, a.close())
 	}
@@ -96,7 +109,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			err = nil // asked to stop while it waited for the site
 		}
-		return errors.Join(err, a.stop(crew))
+		return errors.Join(err, a.end(crew))
 	}
 	a.tell("READY=1")
 	a.log.Info("ready", "after", time.Since(a.started).Round(time.Millisecond).String(),
@@ -108,17 +121,32 @@ func (a *Agent) Run(ctx context.Context) error {
 	case failure = <-crew.failed:
 		a.log.Error("a part failed, stopping", "error", failure)
 	}
-	a.tell("STOPPING=1")
-	a.log.Info("stopping")
-	err := errors.Join(failure, a.stop(crew))
+	err := errors.Join(failure, a.end(crew))
 	a.log.Info("stopped", "clean", err == nil)
 	return err
+}
+
+// end stops the parts the way there is time for. The service manager is not told
+// of a stop after which the process goes on.
+func (a *Agent) end(c *crew) error {
+	if !a.rests() {
+		a.tell("STOPPING=1")
+	}
+	a.log.Info("stopping")
+	if a.orders.button.Err() != nil {
+		a.giveWay()
+	}
+	if a.orders.power.Err() != nil {
+		return a.stopNow(c)
+	}
+	return a.stop(c)
 }
 
 // stop ends the parts, left to right. Devices are sent away first; then the
 // gateway gives up what it leads, while it can still say so.
 func (a *Agent) stop(c *crew) error {
 	a.alive.enter(stopping)
+	a.life.show(board.ShuttingDown)
 	doors := c.stop(stopPartMax, "mqtt", "external brokers")
 	if a.ingest != nil {
 		a.ingest.Close()
@@ -131,7 +159,9 @@ func (a *Agent) stop(c *crew) error {
 			a.site.cursors.tellLast(context.Background())
 		}
 		doors = errors.Join(doors, c.stop(stopPartMax, "site"))
-		a.site.leave()
+		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+		a.site.leave(ctx)
+		cancel()
 	}
 	return errors.Join(doors, c.stop(stopPartMax), a.close())
 }
@@ -150,6 +180,7 @@ func (a *Agent) start(c *crew) {
 		c.start("drain follows leaders", a.site.cursors.run)
 	}
 	c.start("watch", a.watch)
+	c.start("board", a.lookAtBoard)
 	if a.alive != nil {
 		c.start("pulse", func(ctx context.Context) error { return a.alive.feelPulse(ctx, a.store.Pulse) })
 	}
@@ -223,14 +254,21 @@ func (a *Agent) close() error {
 	if a.store == nil {
 		return siteErr
 	}
-	a.gate.Close()
+	return errors.Join(siteErr, a.closeStore(stopStoreMax))
+}
+
+// closeStore closes the journal, which marks the stop as a clean one.
+func (a *Agent) closeStore(limit time.Duration) error {
 	done := make(chan error, 1)
-	go func() { done <- a.store.Close() }()
+	go func() {
+		a.gate.Close()
+		done <- a.store.Close()
+	}()
 	select {
 	case err := <-done:
-		return errors.Join(siteErr, err)
-	case <-time.After(stopStoreMax):
-		return fmt.Errorf("the journal did not close within %s", stopStoreMax)
+		return err
+	case <-time.After(limit):
+		return fmt.Errorf("the journal did not close within %s", limit)
 	}
 }
 
@@ -250,9 +288,4 @@ func (a *Agent) uplinkName() string {
 	return strings.Join(a.config.Uplink.Addresses(), " ")
 }
 
-// tell notes what the service manager could not be told: it would wait in vain.
-func (a *Agent) tell(state string) {
-	if err := notify(state); err != nil {
-		a.log.Warn("the service manager can't be told", "state", state, "error", err)
-	}
-}
+func (a *Agent) tell(state string) { tellManager(a.log, state) }

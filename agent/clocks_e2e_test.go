@@ -24,8 +24,8 @@ import (
 // be played: everything else is a gateway from its socket to the cluster.
 const wrong = 30 * 24 * time.Hour
 
-// board is a gateway without a battery.
-type board struct {
+// unclocked is a gateway without a battery.
+type unclocked struct {
 	t      *testing.T
 	config config.Config
 	boot   string
@@ -36,13 +36,13 @@ type board struct {
 
 // start runs the agent until stop or the end of the test, and returns when devices
 // are let in.
-func (b *board) start() {
+func (b *unclocked) start() {
 	b.t.Helper()
 	b.begin()
 	await(b.t, "devices are let in", func() bool { return b.agent.mqtt.Load() != nil })
 }
 
-func (b *board) begin() {
+func (b *unclocked) begin() {
 	a := New(b.config, "test", slog.New(slog.DiscardHandler))
 	c := a.clock
 	c.boot, c.kernel, c.now = b.boot, b.synced.Load, func() time.Time {
@@ -68,7 +68,7 @@ func (b *board) begin() {
 
 // publish sends n records, the first with number first, and returns when they
 // are confirmed. It returns when the first left and when the last was confirmed.
-func (b *board) publish(first, n int) (from, to time.Time) {
+func (b *unclocked) publish(first, n int) (from, to time.Time) {
 	b.t.Helper()
 	o := paho.NewClientOptions().AddBroker("tcp://" + b.agent.mqtt.Load().Addrs()[0].String()).SetClientID("press").SetAutoReconnect(false)
 	client := paho.NewClient(o)
@@ -120,17 +120,17 @@ func TestClockIsSetRightUpstream(t *testing.T) {
 	const before, after = 12, 5
 	for name, tc := range map[string]struct {
 		toml string
-		set  func(*board)
+		set  func(*unclocked)
 	}{
-		"while the gateway runs":             {"", func(b *board) { b.synced.Store(true) }},
-		"while the gateway runs, re-batched": {"[uplink.rebatch]\nbytes = '64KiB'\n", func(b *board) { b.synced.Store(true) }},
-		"when the agent was restarted": {"", func(b *board) {
+		"while the gateway runs":             {"", func(b *unclocked) { b.synced.Store(true) }},
+		"while the gateway runs, re-batched": {"[uplink.rebatch]\nbytes = '64KiB'\n", func(b *unclocked) { b.synced.Store(true) }},
+		"when the agent was restarted": {"", func(b *unclocked) {
 			await(b.t, "the boot is noted", func() bool { _, noted := b.agent.clocks.find(b.boot); return noted })
 			b.stop()
 			b.synced.Store(true)
 			b.start()
 		}},
-		"before the gateway was started again": {"", func(b *board) {
+		"before the gateway was started again": {"", func(b *unclocked) {
 			b.synced.Store(true)
 			await(b.t, "the boot is learned", func() bool { boot, _ := b.agent.clocks.find(b.boot); return boot.at != 0 })
 			b.stop()
@@ -140,7 +140,7 @@ func TestClockIsSetRightUpstream(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			port := freePort(t)
-			b := &board{t: t, boot: bootName(1)}
+			b := &unclocked{t: t, boot: bootName(1)}
 			b.config = newAgent(t, tc.toml+fmt.Sprintf("[uplink.kafka]\nbrokers = ['127.0.0.1:%d']\ntopic = '{stream}'\n", port)).config
 			b.start()
 			from, to := b.publish(0, before)
@@ -187,9 +187,9 @@ func TestSiteLearnsBoots(t *testing.T) {
 		t.Fatal(err)
 	}
 	ports := []int{freePort(t), freePort(t)}
-	boards := make([]*board, len(ports))
+	boards := make([]*unclocked, len(ports))
 	for i := range boards {
-		b := &board{t: t, boot: bootName(i)}
+		b := &unclocked{t: t, boot: bootName(i)}
 		b.config = newAgent(t, fmt.Sprintf("[gateway]\nname = 'g%d'\n[site]\nkey_file = %q\ngossip = '127.0.0.1:%d'\nlisten = '127.0.0.1:0'\njoin = ['127.0.0.1:%d']\nbootstrap_expect = 2\n",
 			i, keyFile, ports[i], ports[1-i])).config
 		boards[i] = b

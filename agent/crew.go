@@ -13,6 +13,7 @@ import (
 type crew struct {
 	log    *slog.Logger
 	parts  []*part
+	left   []*part    // that did not stop in time
 	failed chan error // the first part that ended by itself
 }
 
@@ -67,11 +68,25 @@ func (c *crew) stop(limit time.Duration, names ...string) error {
 		if err := p.stop(limit); err != nil {
 			c.log.Error("stopping", "part", p.name, "error", err)
 			errs = append(errs, fmt.Errorf("stopping %s: %w", p.name, err))
+			select {
+			case <-p.done:
+			default:
+				c.left = append(c.left, p)
+			}
 		}
 	}
 	slices.Reverse(left)
 	c.parts = left
 	return errors.Join(errs...)
+}
+
+// ask tells the parts of these names to end, and waits for none.
+func (c *crew) ask(names ...string) {
+	for _, p := range c.parts {
+		if slices.Contains(names, p.name) {
+			p.cancel()
+		}
+	}
 }
 
 func (p *part) stop(limit time.Duration) error {

@@ -35,7 +35,9 @@ func (a *Agent) Status() *status.Document {
 	if a.updates != nil {
 		d.Machine = a.updates.known()
 	}
+	a.describeBoard(d)
 	a.judge(d)
+	status.JudgeBoard(a.health, d.Board)
 	status.JudgeMachine(a.health, d)
 	status.JudgeDrain(a.health, d)
 	d.Health = a.health.Active()

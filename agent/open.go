@@ -39,11 +39,12 @@ func (a *Agent) openStore() error {
 		return err
 	}
 	a.store = store
+	a.powerFail, a.dataOn = lastPowerFail(a.config.Gateway.Data), dataDisk(a.looks.root, a.config.Gateway.Data)
 	if err := a.putStreams(); err != nil {
 		return err
 	}
 	o := store.Opened()
-	a.log.Info("journal open", "segments", o.Segments, "scanned", o.Scanned, "damaged", o.Damaged,
+	a.log.Info("journal open", "segments", o.Segments, "scanned", o.Scanned, "damaged", o.Damaged, "clean", o.Clean,
 		"took", o.Took.String(), "max_bytes", store.Stats().MaxBytes)
 	return nil
 }

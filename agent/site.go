@@ -42,6 +42,7 @@ type site struct {
 	registered registration                 // what the site knows of this process; zero: nothing yet
 	joined     bool                         // the site has had us as a member, in this process
 	removed    bool                         // and has us no more
+	takeBack   bool                         // what stepAside ordered before this start
 	probing    map[metadata.NodeID]struct{} // one probe of a gateway at a time
 }
 
@@ -63,7 +64,7 @@ func (a *Agent) openSite() error {
 	if err != nil {
 		return err
 	}
-	s := &site{a: a, probing: map[metadata.NodeID]struct{}{}, lost: replica.Unclean(a.store)}
+	s := &site{a: a, probing: map[metadata.NodeID]struct{}{}, lost: replica.Unclean(a.store), takeBack: a.wasAside()}
 	a.site = s
 	if s.port, err = port.Listen(c.Listen, key, a.config.Gateway.Name); err != nil {
 		return err
@@ -281,15 +282,13 @@ func (s *site) reset(to metadata.Member, _ error) {
 
 // leave hands over what this gateway leads, so that nobody has to find out that
 // it stops.
-func (s *site) leave() {
+func (s *site) leave(ctx context.Context) {
 	s.mu.Lock()
 	r := s.registered
 	s.mu.Unlock()
 	if leader, _ := s.quorum.Leader(); r.given == 0 || leader == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
-	defer cancel()
 	if _, err := s.propose(ctx, metadata.Change{Fence: &metadata.Fence{Node: r.node, Incarnation: r.given}}); err != nil {
 		s.a.log.Warn("leaderships could not be handed over before stopping", "error", err)
 	}

@@ -73,12 +73,13 @@ func (s *site) flash() (registration, bool) {
 }
 
 // owes reports whether there is something to say: who we are, that we live
-// although we were fenced, or that there are streams to make.
+// although we were fenced, that there are streams to make, or that we may lead
+// again.
 func (s *site) owes(image *metadata.Image) bool {
 	if leader, _ := s.quorum.Leader(); leader == "" {
 		return false
 	}
-	return s.unregistered(image) || len(s.newStreams(image)) > 0
+	return s.unregistered(image) || len(s.newStreams(image)) > 0 || s.isAside()
 }
 
 func (s *site) unregistered(image *metadata.Image) bool {
@@ -136,7 +137,7 @@ func (s *site) announce(ctx context.Context) error {
 			return fmt.Errorf("make stream %q: %w", c.Name, err)
 		}
 	}
-	return nil
+	return s.comeBack(ctx)
 }
 
 // awaitTouch returns when gossip has found whoever leads the quorum. Before that

@@ -24,7 +24,7 @@ func (a *Agent) watch(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		a.gate.Look()
-		_ = a.Status()
+		a.life.show(patternOf(a.Status()))
 		a.alive.beat(partWatch)
 		select {
 		case <-ctx.Done():

@@ -41,7 +41,8 @@ const (
 )
 
 // watchdog tells the service manager that the agent gets on, for as long as it
-// does: WATCHDOG=1, as in sd_notify(3). A nil one does nothing.
+// does: WATCHDOG=1, as in sd_notify(3). So it tells a hardware watchdog, if one is
+// configured. A nil one does nothing.
 type watchdog struct {
 	every time.Duration
 	tell  func(state string) error
@@ -61,20 +62,32 @@ const (
 	opening phase = iota
 	working
 	stopping
+	resting // nothing is open: see life.rest
 )
 
-// newWatchdog returns nil when the service manager does not wait for signs of
-// life.
-func newWatchdog(tell func(state string) error, log *slog.Logger) *watchdog {
+// newWatchdog returns nil when neither the service manager nor a hardware watchdog
+// waits for signs of life.
+func newWatchdog(tell func(state string) error, chip *chip, log *slog.Logger) *watchdog {
 	period, err := watchdogPeriod()
 	if err != nil {
 		log.Warn("the service manager's watchdog is not served", "error", err)
 	}
 	if period == 0 {
+		tell = func(string) error { return nil }
+	}
+	waits := period
+	if p := chip.period(); p > 0 && (waits == 0 || p < waits) {
+		waits = p
+	}
+	if waits == 0 {
 		return nil
 	}
+	both := func(state string) error {
+		chip.feed()
+		return tell(state)
+	}
 	return &watchdog{
-		every: max(period/signsPerPeriod, signIntervalMin), tell: tell, log: log,
+		every: max(waits/signsPerPeriod, signIntervalMin), tell: both, log: log,
 		quit: make(chan struct{}), done: make(chan struct{}),
 		since: time.Now(), beats: map[string]time.Time{},
 	}
@@ -135,6 +148,8 @@ func (w *watchdog) stuck(now time.Time) string {
 		return overdue("the start", now.Sub(w.since), openMax)
 	case stopping:
 		return overdue("the stop", now.Sub(w.since), stopMax)
+	case resting:
+		return ""
 	}
 	for _, part := range []string{partJournal, partWatch} {
 		if s := overdue(part, now.Sub(w.beats[part]), stuckAfter); s != "" {

@@ -25,6 +25,7 @@ type OpenReport struct {
 	Segments int           // live ones
 	Scanned  int           // of these, read from front to back
 	Damaged  int           // places where flash lost what it had confirmed
+	Clean    bool          // the store was closed, and nothing was written since
 	Took     time.Duration // wall clock
 }
 

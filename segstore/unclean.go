@@ -80,6 +80,7 @@ func (s *Store) judge() (verdict []KV, err error) {
 			for ; len(v) >= 12; v = v[12:] {
 				ends[binary.BigEndian.Uint32(v)] = int64(binary.BigEndian.Uint64(v[4:]))
 			}
+			s.opened.Clean = true
 			verdict = append(verdict, KV{Bucket: bucketStore, Key: key})
 		case strings.HasPrefix(key, keyDamaged):
 			if i := slices.Index(metadata.Lanes, key[len(keyDamaged):]); i >= 0 {

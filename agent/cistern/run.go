@@ -41,7 +41,7 @@ func newRun() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = agent.New(conf, fullVersion(), newLog(c.ErrOrStderr(), conf.Log)).Run(c.Context())
+			err = agent.Run(c.Context(), conf, fullVersion(), newLog(c.ErrOrStderr(), conf.Log))
 			if errors.Is(err, agent.ErrInUse) {
 				return hinted(err, "`cistern status` shows it; to run a second one give it its own --data and its own addresses")
 			}

@@ -15,6 +15,7 @@ type Board struct {
 	Temperatures []board.Temperature `json:"temperatures,omitempty"`
 	Supply       *board.Supply       `json:"supply,omitempty"`
 	Disks        []Disk              `json:"disks"`
+	DataOn       string              `json:"data_on,omitempty"`    // the disk that the data folder lies on
 	Problems     []string            `json:"problems,omitempty"`   // parts that are configured and don't work
 	Pattern      string              `json:"led,omitempty"`        // what the status LED shows
 	PowerFail    *PowerFail          `json:"power_fail,omitempty"` // the last one; nil: none that was told in time

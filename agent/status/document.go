@@ -13,7 +13,7 @@ type Document struct {
 	MQTT    MQTT     `json:"mqtt"`
 	Sources []Source `json:"sources"`
 	Process Process  `json:"process"`
-	Board   *Board   `json:"board,omitempty"` // nil before it was looked at
+	Board   *Board   `json:"board,omitempty"`   // nil before it was looked at
 	Site    *Site    `json:"site,omitempty"`    // nil for a gateway on its own
 	Machine *Machine `json:"machine,omitempty"` // nil for a gateway that runs from no image
 }

@@ -1,0 +1,129 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"cistern/agent/status"
+	"cistern/firmware/board"
+)
+
+// disksMax bounds the disks whose wear is counted: each has a fact of its own in
+// the store.
+const disksMax = 8
+
+// looks is what was seen of the board last.
+type looks struct {
+	root string // of /sys and /proc; "" is the machine's own
+
+	mu   sync.Mutex
+	last *status.Board // nil before the first look
+}
+
+// facts is where counts are kept: segstore.State. What is Put rides along with a
+// commit that happens anyway, so that counting what is written writes nothing.
+type facts interface {
+	Get(key string) []byte
+	Put(key string, value []byte)
+}
+
+// lookAtBoard looks at the board, again and again, until ctx ends.
+func (a *Agent) lookAtBoard(ctx context.Context) error {
+	tick := time.NewTicker(a.config.Board.LookEvery)
+	defer tick.Stop()
+	for {
+		a.looks.look(a.store.State(), a.powerFail)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (l *looks) look(f facts, p *status.PowerFail) {
+	r := board.Look(l.root)
+	b := &status.Board{Model: r.Machine.Model, Serial: r.Machine.Serial, Temperatures: r.Temperatures, Supply: r.Supply,
+		Disks: []status.Disk{}, PowerFail: p}
+	for i := range r.Disks {
+		b.Disks = append(b.Disks, status.Disk{Disk: r.Disks[i], WrittenEver: l.count(f, &r.Disks[i], i)})
+	}
+	l.mu.Lock()
+	l.last = b
+	l.mu.Unlock()
+}
+
+// count adds what the disk was written since it was looked at last, and returns
+// all there was. A new card has a name that is not known, and starts anew.
+func (l *looks) count(f facts, d *board.Disk, n int) int64 {
+	if d.ID() == "" || n >= disksMax {
+		return 0
+	}
+	key := "wear/" + d.ID()
+	var was board.Wear
+	if text := f.Get(key); text != nil && json.Unmarshal(text, &was) != nil {
+		was = board.Wear{} // written by nobody we know
+	}
+	is, err := was.Next(d, l.boot())
+	if err != nil {
+		return was.Bytes
+	}
+	if is != was {
+		if text, err := json.Marshal(is); err == nil {
+			f.Put(key, text)
+		}
+	}
+	return is.Bytes
+}
+
+// boot names this boot of the machine, "" where it has no name.
+func (l *looks) boot() string {
+	id, _ := os.ReadFile(filepath.Join("/", l.root, "proc/sys/kernel/random/boot_id"))
+	return strings.TrimSpace(string(id))
+}
+
+// seen is the board for a status; nil before the first look.
+func (l *looks) seen() *status.Board {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.last == nil {
+		return nil
+	}
+	b := *l.last
+	return &b
+}
+
+// describeBoard adds to a status what there is to say of the board.
+func (a *Agent) describeBoard(d *status.Document) {
+	b := a.looks.seen()
+	if b == nil {
+		return
+	}
+	b.Problems = a.life.problems()
+	if a.life != nil && a.life.config.Board.Wiring().LED != nil {
+		b.Pattern = a.life.board.Shown().String()
+	}
+	b.DataOn = a.dataOn
+	d.Board = b
+}
+
+// dataDisk names the disk that a folder lies on, "" when it is on no single one.
+func dataDisk(root, folder string) string {
+	full, err := filepath.Abs(folder)
+	if err == nil {
+		full, err = filepath.EvalSymlinks(full)
+	}
+	if err != nil {
+		return ""
+	}
+	disk, err := board.HolderOf(root, full)
+	if err != nil {
+		return ""
+	}
+	return disk
+}
