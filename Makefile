@@ -4,18 +4,19 @@
 
 GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
-TAGS         = e2e,targets,kafka,image
+TAGS         = e2e,targets,kafka,image,deb,docs
 SHIPPED      = $(shell grep ^- cross/build/agent.flags)
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT       = $(shell git rev-parse HEAD 2>/dev/null)
 
-.PHONY: help build demo test race bench bench-drain bench-peers e2e kafka sim targets test-kafka lint image update flash qemu test-image
+.PHONY: help build demo test race bench bench-drain bench-peers e2e kafka sim targets test-kafka lint image update flash qemu test-image deb test-deb
 .DEFAULT_GOAL := help
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build/cistern, static and stripped
-	CGO_ENABLED=0 $(GO) build $(SHIPPED) -ldflags='-s -w -X main.version=$(VERSION)' -o build/ ./agent/cistern
+	CGO_ENABLED=0 $(GO) build $(SHIPPED) -ldflags='-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o build/ ./agent/cistern
 
 demo: ## three gateways, a cut uplink, a kill -9, and a table of what it cost
 	@$(GO) build -o build/ ./cross/demo && build/demo
@@ -26,6 +27,13 @@ test: ## everything a change has to pass, in under five minutes
 
 race: ## the same under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -short ./...
+
+deb: ## Debian packages for armhf, arm64 and amd64, in build/deb
+	@$(GO) run ./cross/deb -version '$(VERSION)' $(ARGS)
+
+test-deb: ## the packages' life on a real Debian for arm64, in an emulator (root)
+	$(GO) test -tags deb -count=1 -timeout 20m -v ./cross/deb
+	$(GO) test -tags docs -count=1 -run Docs -v ./agent/cistern
 
 # The image's tools: mtools and e2fsprogs, and apt for the board's e2fsck.
 BOARD       ?= pi

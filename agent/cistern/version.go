@@ -8,8 +8,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by the release build (-ldflags "-X main.version=...").
-var version = "dev"
+// version and commit are set by make and the release build (-ldflags "-X
+// main.version=... -X main.commit=..."): what git knows is in a build only where
+// it was built from a clone, and with other bytes for it.
+var version, commit = "dev", ""
 
 const versionHelp = `Version says which build this is: its version, the commit it was made from when
 the build knows it, and the platform.
@@ -29,16 +31,26 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// fullVersion adds the commit when the build recorded it.
+// fullVersion adds the commit when the build was told it, or recorded it.
 func fullVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
+	c := commit
+	if info, ok := debug.ReadBuildInfo(); ok && c == "" {
+		c = recordedCommit(info)
+	}
+	if len(c) < shownCommit {
 		return version
 	}
+	return version + " (" + c[:shownCommit] + ")"
+}
+
+// shownCommit is how much of a commit is shown: enough to find it.
+const shownCommit = 12
+
+func recordedCommit(info *debug.BuildInfo) string {
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			return version + " (" + s.Value[:12] + ")"
+		if s.Key == "vcs.revision" {
+			return s.Value
 		}
 	}
-	return version
+	return ""
 }
