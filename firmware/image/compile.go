@@ -11,11 +11,9 @@ import (
 	"time"
 )
 
-// How Go code becomes a program: as `make build` does it, which a test holds.
-const (
-	shippedTags  = "nethttpomithttp2"
-	shippedFlags = "-s -w"
-)
+// shippedFlags names the file, in the source tree, of the flags the agent is
+// built with; `make build` reads the same one.
+const shippedFlags = "cross/build/agent.flags"
 
 // Source is the source tree, and which version of it this is.
 type Source struct {
@@ -99,11 +97,24 @@ func folder(dir string) (string, error) {
 }
 
 func (s Source) goBuild(ctx context.Context, env []string, path, from string) (string, error) {
-	args := append([]string{"build"}, s.buildFlags()...)
-	_, err := call{dir: s.Root, env: env}.run(ctx, "go", append(args, "-o", path, from)...)
+	args, err := s.buildArgs()
+	if err != nil {
+		return "", err
+	}
+	_, err = call{dir: s.Root, env: env}.run(ctx, "go", append(args, "-o", path, from)...)
 	return path, err
 }
 
-func (s Source) buildFlags() []string {
-	return []string{"-trimpath", "-buildvcs=false", "-tags", shippedTags, "-ldflags", shippedFlags + " -X main.version=" + s.Version}
+func (s Source) buildArgs() ([]string, error) {
+	flags, err := os.ReadFile(filepath.Join(s.Root, shippedFlags))
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"build", "-buildvcs=false"}
+	for line := range strings.Lines(string(flags)) {
+		if strings.HasPrefix(line, "-") {
+			args = append(args, strings.TrimSpace(line))
+		}
+	}
+	return append(args, "-ldflags=-s -w -X main.version="+s.Version+" -X main.commit="+s.Commit), nil
 }
