@@ -1,0 +1,69 @@
+//go:build deb
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// The versions that are installed and upgraded to.
+const (
+	older = "v1.0.0"
+	newer = "v1.1.0-2-g0123abc"
+	// newerHere is how Debian writes the newer one.
+	newerHere = "1.1.0+2+g0123abc"
+)
+
+// debs are the packages under test, by version and architecture.
+var debs = map[string]string{}
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "cistern-deb-")
+	if err == nil {
+		err = makePackages(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func makePackages(dir string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	for _, p := range []struct{ version, here, arch string }{
+		{older, "1.0.0", "arm64,armhf"},
+		{newer, newerHere, "arm64"},
+	} {
+		if err := run(ctx, []string{"-out", dir, "-version", p.version, "-arch", p.arch}); err != nil {
+			return err
+		}
+		for _, a := range arches {
+			debs[p.version+" "+a.name] = filepath.Join(dir, fmt.Sprintf("cistern_%s_%s.deb", p.here, a.name))
+		}
+	}
+	return nil
+}
+
+// must ends the test on an error.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// within is the test's context with a deadline.
+func within(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeoutCause(t.Context(), d, fmt.Errorf("not within %s", d))
+	t.Cleanup(cancel)
+	return ctx
+}

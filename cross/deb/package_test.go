@@ -1,0 +1,105 @@
+//go:build deb
+
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// tool runs a program and returns what it printed.
+func tool(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.CommandContext(within(t, 2*time.Minute), name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+	return string(out)
+}
+
+// Two runs over the same source make the same bytes.
+func TestReproducible(t *testing.T) {
+	again := t.TempDir()
+	must(t, run(within(t, 5*time.Minute), []string{"-out", again, "-version", older, "-arch", "arm64"}))
+	first, err := os.ReadFile(debs[older+" arm64"])
+	must(t, err)
+	second, err := os.ReadFile(filepath.Join(again, filepath.Base(debs[older+" arm64"])))
+	must(t, err)
+	if !bytes.Equal(first, second) {
+		t.Errorf("two builds differ: %d and %d bytes", len(first), len(second))
+	}
+}
+
+func TestContents(t *testing.T) {
+	deb := debs[older+" armhf"]
+	if members := strings.Fields(tool(t, "ar", "t", deb)); members[len(members)-1] != "data.tar.xz" {
+		t.Errorf("%v: Debian 11 reads xz, and no zstd", members)
+	}
+	if got := tool(t, "dpkg-deb", "-f", deb, "Package", "Version", "Architecture"); got != "Package: cistern\nVersion: 1.0.0\nArchitecture: armhf\n" {
+		t.Errorf("control: %s", got)
+	}
+	list := tool(t, "dpkg-deb", "-c", deb)
+	for _, want := range []string{
+		"-rwxr-xr-x root/root ", "/usr/bin/cistern\n", "/lib/systemd/system/cistern.service\n", "/usr/lib/sysusers.d/cistern.conf\n",
+		"./etc/cistern/cistern.toml\n", "/man1/cistern.1.gz\n", "/man1/cistern-site-init.1.gz\n", "/man5/cistern.toml.5.gz\n",
+		"/completions/cistern\n", "/_cistern\n", "/cistern.fish\n", "/examples/gpio.conf\n", "/doc/cistern/copyright\n",
+	} {
+		if !strings.Contains(list, want) {
+			t.Errorf("%q is not in the package:\n%s", want, list)
+		}
+	}
+	control := t.TempDir()
+	tool(t, "dpkg-deb", "-e", deb, control)
+	conffiles, err := os.ReadFile(filepath.Join(control, "conffiles"))
+	must(t, err)
+	if string(conffiles) != "/etc/cistern/cistern.toml\n" {
+		t.Errorf("conffiles: %q", conffiles)
+	}
+}
+
+// The armhf package runs on the oldest Raspberry Pi: an ARM1176 has no
+// instruction of ARMv7.
+func TestARMv6(t *testing.T) {
+	root := t.TempDir()
+	tool(t, "dpkg-deb", "-x", debs[older+" armhf"], root)
+	cistern := filepath.Join(root, "usr/bin/cistern")
+	emulated := func(args ...string) *exec.Cmd {
+		c := exec.CommandContext(within(t, 2*time.Minute), "qemu-arm-static", append([]string{cistern}, args...)...)
+		c.Env = append(os.Environ(), "QEMU_CPU=arm1176")
+		return c
+	}
+	out, err := emulated("version").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), " "+older) || !strings.Contains(string(out), "linux/arm ") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := emulated("config", "check", filepath.Join(root, "etc/cistern/cistern.toml")).CombinedOutput(); err != nil {
+		t.Errorf("the packaged configuration: %v\n%s", err, out)
+	}
+	if out, err := emulated("run", "--socket").CombinedOutput(); err == nil {
+		t.Errorf("a wrong flag was taken:\n%s", out)
+	}
+}
+
+func TestDebianVersions(t *testing.T) {
+	inOrder := []string{"4e06b50", "v1.0.0-rc1", "v1.0.0", "v1.0.0-3-gabc", "v1.0.0-12-gabc-dirty", "1.0.1"}
+	var before string
+	for _, v := range inOrder {
+		d, err := debianVersion(v, 1_700_000_000)
+		must(t, err)
+		if before != "" {
+			tool(t, "dpkg", "--compare-versions", before, "lt", d)
+		}
+		before = d
+	}
+	early, _ := debianVersion("fffffff", 1_700_000_000)
+	late, _ := debianVersion("0000000", 1_700_000_001)
+	tool(t, "dpkg", "--compare-versions", early, "lt", late)
+	if v, err := debianVersion("a b", 0); err == nil {
+		t.Errorf("a version with a space became %q", v)
+	}
+}
