@@ -35,6 +35,13 @@ test-deb: ## the packages' life on a real Debian for arm64, in an emulator (root
 	$(GO) test -tags deb -count=1 -timeout 20m -v ./cross/deb
 	$(GO) test -tags docs -count=1 -run Docs -v ./agent/cistern
 
+deb: ## Debian packages for armhf, arm64 and amd64, in build/deb
+	@$(GO) run ./cross/deb -version '$(VERSION)' $(ARGS)
+
+test-deb: ## the packages' life on a real Debian for arm64, in an emulator (root)
+	$(GO) test -tags deb -count=1 -timeout 20m -v ./cross/deb
+	$(GO) test -tags docs -count=1 -run Docs -v ./agent/cistern
+
 # The image's tools: mtools and e2fsprogs, and apt for the board's e2fsck.
 BOARD       ?= pi
 image: build/cistern-image ## a card for BOARD=pi or qemu, with the site in CONFIG=folder/cistern.toml
