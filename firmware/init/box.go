@@ -21,6 +21,18 @@ type ending struct {
 	why string
 }
 
+// records keeps what became of the last update, over power cuts.
+type records interface {
+	read() (*machine.Update, error)
+	write(*machine.Update) error
+}
+
+// folderRecords is where they are kept.
+type folderRecords string
+
+func (f folderRecords) read() (*machine.Update, error) { return trial.Read(string(f)) }
+func (f folderRecords) write(u *machine.Update) error  { return trial.Write(string(f), u) }
+
 // box is the machine as its socket sees it: the two slots, which of them boots,
 // and what is known of the last update. It touches the card and the record,
 // nothing else.
@@ -30,7 +42,7 @@ type box struct {
 	release slot.Release
 	board   string
 	key     ed25519.PublicKey // nil: takes no updates
-	folder  string            // of the record
+	records records
 	now     func() time.Time
 	say     func(format string, args ...any)
 	fill    func(*machine.State) // what others know
@@ -49,7 +61,7 @@ var errNoKey = errors.New("this image has no key for updates (etc/cistern/" + sl
 
 // boot takes note of what this boot means for the last update.
 func (b *box) boot(trialTime time.Duration) error {
-	was, err := trial.Read(b.folder)
+	was, err := b.records.read()
 	if err != nil {
 		b.say("update: %v; what became of the last update is not known", err)
 	}
@@ -67,7 +79,7 @@ func (b *box) boot(trialTime time.Duration) error {
 	if b.record.Result == machine.RolledBack {
 		b.say("update: %s was rolled back: %s", b.record.Version, b.record.Why)
 	}
-	return trial.Write(b.folder, b.record)
+	return b.records.write(b.record)
 }
 
 // State implements orders.
@@ -173,7 +185,7 @@ func (b *box) note(u *machine.Update) error {
 	b.mu.Lock()
 	b.record = u
 	b.mu.Unlock()
-	return trial.Write(b.folder, u)
+	return b.records.write(u)
 }
 
 // Reboot implements orders.

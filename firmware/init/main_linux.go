@@ -248,7 +248,7 @@ func (s *system) netChanged(n lan.Settings) {
 // makeBox puts together what the machine's socket serves.
 func (s *system) makeBox(disk *slot.File, run trial.Running) {
 	s.box = &box{
-		card: disk, run: run, release: s.release, board: s.options.board, folder: machineData,
+		card: disk, run: run, release: s.release, board: s.options.board, records: folderRecords(machineData),
 		now: time.Now, say: s.console.say, fill: s.fillState, end: s.ends,
 	}
 	text, err := os.ReadFile(publicFile)
