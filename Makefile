@@ -35,13 +35,6 @@ test-deb: ## the packages' life on a real Debian for arm64, in an emulator (root
 	$(GO) test -tags deb -count=1 -timeout 20m -v ./cross/deb
 	$(GO) test -tags docs -count=1 -run Docs -v ./agent/cistern
 
-deb: ## Debian packages for armhf, arm64 and amd64, in build/deb
-	@$(GO) run ./cross/deb -version '$(VERSION)' $(ARGS)
-
-test-deb: ## the packages' life on a real Debian for arm64, in an emulator (root)
-	$(GO) test -tags deb -count=1 -timeout 20m -v ./cross/deb
-	$(GO) test -tags docs -count=1 -run Docs -v ./agent/cistern
-
 # The image's tools: mtools and e2fsprogs, and apt for the board's e2fsck.
 BOARD       ?= pi
 image: build/cistern-image ## a card for BOARD=pi or qemu, with the site in CONFIG=folder/cistern.toml
@@ -57,7 +50,7 @@ qemu: ## boot a copy of IMG= in an emulator, or of a new image (qemu-system-arm,
 	@$(GO) build -o build/ ./cross/qemu && build/qemu -version '$(VERSION)' -image '$(IMG)' $(ARGS)
 
 test-image: ## the images: the same twice, power cuts, updates, a Raspberry Pi 3; in an emulator
-	$(GO) test -tags image -count=1 -timeout 15m -v ./firmware/image ./cross/card
+	$(GO) test -tags image -count=1 -timeout 15m -v ./firmware/image ./cross/card ./cross/board
 
 .PHONY: build/cistern-image
 build/cistern-image:

@@ -146,7 +146,11 @@ func showParts(b *strings.Builder, p paint, r *boardJSON) {
 		t = append(t, [2]string{"watchdog", watchdogLine(&r.Watchdogs[i])})
 	}
 	for _, l := range r.LEDs {
-		t = append(t, [2]string{"led", fmt.Sprintf("%s, driven by %s", l.Name, dash(l.Trigger))})
+		line := fmt.Sprintf("%s, driven by %s", l.Name, dash(l.Trigger))
+		if l.Virtual {
+			line += ", virtual: nothing lights"
+		}
+		t = append(t, [2]string{"led", line})
 	}
 	for _, c := range r.Chips {
 		line := c.Device

@@ -43,7 +43,7 @@ func boardFits(r *board.Report) string {
 func statusLED(leds []board.LEDFound) string {
 	for _, want := range []string{"act", "led0", "status", "usr0", "user"} {
 		for _, l := range leds {
-			if strings.Contains(strings.ToLower(l.Name), want) {
+			if !l.Virtual && strings.Contains(strings.ToLower(l.Name), want) {
 				return l.Name
 			}
 		}

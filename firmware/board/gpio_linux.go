@@ -47,8 +47,10 @@ func openLine(l Line) (pin, func(), error) {
 //     whatever has the number by then: asked here first, and no chip is opened
 //     if one of them can't be;
 //   - a chip with two names (Raspberry Pi OS has /dev/gpiochip4 point to
-//     gpiochip0 on a Pi 5) is closed twice, and then descriptor 0 is: Open comes
-//     before other files do, and descriptor 0 is put back.
+//     gpiochip0 on a Pi 5) is closed twice, and then descriptor 0 is. The next
+//     line would get that number, which gpioioctl takes for none, and never tell
+//     of an edge (cross/board sees to it): Open comes before other files do, and
+//     descriptor 0 is put back.
 var findChips = sync.OnceValue(func() error {
 	paths, err := filepath.Glob(deviceGlob)
 	if err != nil || len(paths) == 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -175,7 +176,8 @@ func (l *looker) leds() {
 	for _, name := range l.entries("led", dir, "", "the kernel names no LED") {
 		drives, err := trigger(filepath.Join(dir, name))
 		l.miss("led "+clean(name), err)
-		l.LEDs = append(l.LEDs, LEDFound{clean(name), drives})
+		_, err = os.Stat(filepath.Join(dir, name, "device"))
+		l.LEDs = append(l.LEDs, LEDFound{clean(name), drives, errors.Is(err, fs.ErrNotExist)})
 	}
 }
 

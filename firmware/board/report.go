@@ -111,6 +111,9 @@ type Watchdog struct {
 type LEDFound struct {
 	Name    string `json:"name"`
 	Trigger string `json:"trigger,omitempty"` // what drives it: mmc0, heartbeat, none
+	// Virtual: nothing lights. A Raspberry Pi's kernel has two of these, "mmc0" and
+	// "default-on".
+	Virtual bool `json:"virtual,omitempty"`
 }
 
 // Chip is one GPIO chip.
