@@ -9,7 +9,7 @@ SHIPPED      = $(shell grep ^- cross/build/agent.flags)
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT       = $(shell git rev-parse HEAD 2>/dev/null)
 
-.PHONY: help build demo test race bench bench-drain bench-peers e2e kafka sim targets test-kafka lint image update flash qemu test-image deb test-deb
+.PHONY: help build demo test race bench bench-drain bench-peers e2e kafka sim targets release test-kafka lint image update flash qemu test-image deb test-deb
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -70,7 +70,11 @@ sim: ## the replication protocol under 20,000 new seeds of faults: run it at nig
 	CISTERN_SIM_BASE=fresh CISTERN_SIM_SEEDS=20000 $(GO) test -count=1 -timeout 30m -v ./cross/sim
 
 targets: ## builds for every gateway we support, with their sizes
-	$(GO) test -tags targets -count=1 -run TestTargets -v ./cross/build
+	$(GO) test -tags targets -count=1 -run 'TestTargets|TestRelease' -v ./cross/build ./cross/release
+
+release: ## build/release: static binaries, compiled twice to the same bytes; sums, licences, SBOMs
+	$(GO) test ./cross/build
+	$(GO) run ./cross/release $(if $(filter command line environment,$(origin VERSION)),-version '$(VERSION)') $(ARGS)
 
 bench: ## the journal against the least a durable journal can do
 	@$(GO) build -o build/ ./cross/bench && build/bench $(ARGS)

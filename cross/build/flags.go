@@ -8,6 +8,9 @@ import (
 // Agent is the import path of what ships.
 const Agent = module + "/agent/cistern"
 
+// ARMBytesMax is the promise for 32-bit ARM, where flash is smallest.
+const ARMBytesMax = 16_000_000
+
 const module = "cistern"
 
 //go:embed agent.flags
