@@ -209,7 +209,7 @@ func TestAgentEndsTrial(t *testing.T) {
 
 // An update that was rolled back is a warning with its reason.
 func TestRolledBackIsAWarning(t *testing.T) {
-	m := &machinetest.Machine{Bad: "the agent ended 5 times"}
+	m := &machinetest.Machine{Bad: func(string) string { return "the agent ended 5 times" }}
 	c := startMachine(t, m)
 	bootUpdate(t, c, "1.1")
 	client := running(t, newAgent(t, ""))

@@ -44,9 +44,9 @@ func (s *script) openPort(keyFile string) error {
 func (s *script) image(args []string) error {
 	m := &machinetest.Machine{Release: slot.Release{Version: args[0], Commit: "c0ffee", Board: slot.BoardQemu, Build: "build-" + args[0]}}
 	if len(args) > 1 {
-		m.Bad = args[1]
+		m.Bad = func(string) string { return args[1] }
 	}
-	m.Boot = func(booted machine.State) {
+	m.Up = func(booted machine.State) {
 		if booted.Trial {
 			if err := machine.NewClient(m.Socket()).Good(context.Background()); err != nil {
 				s.Error(err)

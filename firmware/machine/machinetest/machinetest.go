@@ -3,7 +3,7 @@
 // written to the other one, a reboot into it on trial, and the way back.
 //
 // Nothing boots here. What a reboot does to the agent is the test's to say
-// (Machine.Boot): stop the process and start it again, or nothing at all.
+// (Machine.Down, Machine.Up): stop the process and start it again, or nothing.
 package machinetest
 
 import (
@@ -28,13 +28,13 @@ const (
 type Machine struct {
 	Release slot.Release  // that runs at first, in slot a
 	Trial   time.Duration // 0: 300 s
-	// Boot is called for each boot after the first, with what runs from then on.
-	// It has to return when the agent of the boot before is gone and the next one
-	// starts. Nil: the agent does not notice.
-	Boot func(machine.State)
-	// Bad makes every update end its trial at once, for that reason: as one whose
-	// agent falls over.
-	Bad string
+	// Down is called when the machine goes down, and returns when the agent is gone;
+	// Up when it has booted, with what runs now. Nil: the agent does not notice.
+	Down func()
+	Up   func(machine.State)
+	// Bad says why a version is no good, "" if it is: its trial ends at once, as of
+	// one whose agent falls over. Nil: all are.
+	Bad func(version string) string
 	// Refuse, when not nil, looks at an update before it is taken.
 	Refuse func(slot.Manifest) error
 
@@ -45,8 +45,10 @@ type Machine struct {
 
 	mu     sync.Mutex
 	state  machine.State
-	timer  *time.Timer
+	timer  *time.Timer // of the trial
 	asked  []string
+	booted int
+	down   bool // it boots
 	ended  bool
 	writes int // under way
 }
@@ -66,7 +68,7 @@ func (m *Machine) Start() error {
 		return err
 	}
 	r := m.Release
-	m.state = machine.State{Version: r.Version, Commit: r.Commit, Board: r.Board, Build: r.Build, Slot: "a", BootID: "boot-1", ClockSynced: true, Hostname: hostname,
+	m.state = machine.State{Version: r.Version, Commit: r.Commit, Board: r.Board, Build: r.Build, Slot: "a", BootID: "boot-0", ClockSynced: true, Hostname: hostname,
 		Other: machine.Slot{Slot: "b", Version: r.Version, Build: r.Build}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+machine.PathMachine, func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, m.State()) })
@@ -128,19 +130,39 @@ func (m *Machine) GiveUp(why string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.state.Trial {
-		m.giveUp(why)
+		m.boot(func() { m.giveUp(why) })
 	}
+}
+
+// try boots the other slot on trial. mu is held.
+func (m *Machine) try() {
+	m.swap()
+	if u := m.state.LastUpdate; u != nil {
+		u.Result, u.At = machine.Trying, time.Now()
+	}
+	if m.Bad != nil {
+		if why := m.Bad(m.state.Version); why != "" {
+			m.giveUp(why)
+			return
+		}
+	}
+	m.state.Trial, m.state.TrialEnds = true, time.Now().Add(m.Trial)
+	m.timer = time.AfterFunc(m.Trial, func() { m.GiveUp(fmt.Sprintf("not called good within %s", m.Trial)) })
 }
 
 // giveUp boots the slot that was there before. mu is held.
 func (m *Machine) giveUp(why string) {
-	m.stopTimer()
 	m.swap()
+	m.endTrial(machine.RolledBack, why)
+}
+
+// endTrial notes how it went. mu is held.
+func (m *Machine) endTrial(result, why string) {
+	m.stopTimer()
 	m.state.Trial, m.state.TrialEnds = false, time.Time{}
 	if u := m.state.LastUpdate; u != nil {
-		u.Result, u.Why, u.At = machine.RolledBack, why, time.Now()
+		u.Result, u.Why, u.At = result, why, time.Now()
 	}
-	m.boot()
 }
 
 // swap makes the other slot the one that runs. mu is held.
@@ -150,16 +172,27 @@ func (m *Machine) swap() {
 	s.Slot, s.Version, s.Build, s.Other = s.Other.Slot, s.Other.Version, s.Other.Build, was
 }
 
-// boot gives this boot a name and tells the test. mu is held.
-func (m *Machine) boot() {
-	var n int
-	_, _ = fmt.Sscanf(m.state.BootID, "boot-%d", &n)
-	m.state.BootID = fmt.Sprintf("boot-%d", n+1)
-	if m.Boot == nil || m.ended {
+// boot goes down, has change decide what is booted, and comes up. While it does,
+// another one asks in vain. mu is held.
+func (m *Machine) boot(change func()) {
+	if m.down || m.ended {
 		return
 	}
-	s := m.state
-	m.boots.Go(func() { m.Boot(s) })
+	m.down = true
+	m.boots.Go(func() {
+		if m.Down != nil {
+			m.Down()
+		}
+		m.mu.Lock()
+		change()
+		m.booted++
+		m.state.BootID = fmt.Sprintf("boot-%d", m.booted)
+		m.down = false
+		m.mu.Unlock()
+		if m.Up != nil {
+			m.Up(m.State())
+		}
+	})
 }
 
 func (m *Machine) stopTimer() {

@@ -2,7 +2,6 @@ package machinetest
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -74,21 +73,11 @@ func (m *Machine) reboot(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, struct{}{})
 	if !o.Try {
 		m.asked = append(m.asked, "reboot")
-		m.boot()
+		m.boot(func() {})
 		return
 	}
 	m.asked = append(m.asked, "reboot try")
-	m.swap()
-	m.state.Trial, m.state.TrialEnds = true, time.Now().Add(m.Trial)
-	if u := m.state.LastUpdate; u != nil {
-		u.Result, u.At = machine.Trying, time.Now()
-	}
-	if m.Bad != "" {
-		m.giveUp(m.Bad)
-		return
-	}
-	m.timer = time.AfterFunc(m.Trial, func() { m.GiveUp(fmt.Sprintf("not called good within %s", m.Trial)) })
-	m.boot()
+	m.boot(m.try)
 }
 
 func (m *Machine) good(w http.ResponseWriter, _ *http.Request) {
@@ -96,13 +85,8 @@ func (m *Machine) good(w http.ResponseWriter, _ *http.Request) {
 	defer m.mu.Unlock()
 	m.asked = append(m.asked, "good")
 	answer(w, http.StatusOK, struct{}{})
-	if !m.state.Trial {
-		return
-	}
-	m.stopTimer()
-	m.state.Trial, m.state.TrialEnds = false, time.Time{}
-	if u := m.state.LastUpdate; u != nil {
-		u.Result, u.At = machine.Good, time.Now()
+	if m.state.Trial {
+		m.endTrial(machine.Good, "")
 	}
 }
 
