@@ -4,9 +4,9 @@ package image
 
 import (
 	"bytes"
-	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -26,7 +26,7 @@ func options(t *testing.T, board string) Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
+	dir := sharedDir
 	b := Binaries{Agent: filepath.Join(dir, "agent"), Init: filepath.Join(dir, "init")}
 	for _, p := range []string{b.Agent, b.Init} {
 		if err := os.WriteFile(p, []byte("program "+filepath.Base(p)), 0o755); err != nil {
@@ -65,8 +65,15 @@ func testSite(t *testing.T) Site {
 	return s
 }
 
-// card builds an image and gives its path.
-func card(t *testing.T, o Options) (string, System) {
+// card is a Pi's image.
+type card struct {
+	options Options
+	path    string
+	system  System
+}
+
+func buildCard(t *testing.T, o Options, path string) card {
+	t.Helper()
 	s, err := Build(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -75,11 +82,45 @@ func card(t *testing.T, o Options) (string, System) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "card.img")
 	if err := WriteCard(t.Context(), path, s, o.Site, parts, o.Source.Seconds); err != nil {
 		t.Fatal(err)
 	}
-	return path, s
+	return card{o, path, s}
+}
+
+var (
+	shared    card
+	sharedDir string
+)
+
+func TestMain(m *testing.M) {
+	var err error
+	if sharedDir, err = os.MkdirTemp("", "cistern-image-test-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(sharedDir)
+	os.Exit(code)
+}
+
+// oneCard is the same for all tests, since one takes seconds.
+func oneCard(t *testing.T) card {
+	t.Helper()
+	if shared.path == "" {
+		o := options(t, slot.BoardPi)
+		o.Site = testSite(t)
+		shared = buildCard(t, o, filepath.Join(sharedDir, "card.img"))
+	}
+	return shared
+}
+
+// ownCard is a copy of it that a test may change.
+func ownCard(t *testing.T) card {
+	t.Helper()
+	c := oneCard(t)
+	c.path = cut(t, c.path, 0, slot.ImageBytes)
+	return c
 }
 
 func sum(t *testing.T, path string) [32]byte {
@@ -109,31 +150,24 @@ func must(t *testing.T, name string, args ...string) string {
 }
 
 func TestTheSameImageTwice(t *testing.T) {
-	for _, board := range []string{slot.BoardPi, slot.BoardQemu} {
-		t.Run(board, func(t *testing.T) {
-			o := options(t, board)
-			o.Site = testSite(t)
-			a, sa := card(t, o)
-			b, sb := card(t, o)
-			if sum(t, a) != sum(t, b) {
-				t.Error("two builds from the same input differ")
-			}
-			if !bytes.Equal(sa.Image, sb.Image) || sa.Release != sb.Release {
-				t.Error("two systems from the same input differ")
-			}
-			if len(sa.Image) > slot.SlotBytes*3/4 {
-				t.Error("a slot is too full to grow")
-			}
-		})
+	a := oneCard(t)
+	b := buildCard(t, a.options, filepath.Join(t.TempDir(), "card.img"))
+	if sum(t, a.path) != sum(t, b.path) {
+		t.Error("two builds from the same input differ")
+	}
+	if !bytes.Equal(a.system.Image, b.system.Image) || a.system.Release != b.system.Release {
+		t.Error("two systems from the same input differ")
+	}
+	if len(a.system.Image) > slot.SlotBytes*3/4 {
+		t.Error("a slot is too full to grow")
 	}
 }
 
 // What the image's readers find is what was put in: mtools and e2fsck say so,
 // and our own reader.
 func TestWhatIsOnTheCard(t *testing.T) {
-	o := options(t, slot.BoardPi)
-	o.Site = testSite(t)
-	path, s := card(t, o)
+	c := oneCard(t)
+	path, s := c.path, c.system
 	d, err := slot.Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -213,9 +247,8 @@ func cut(t *testing.T, path string, at, n int64) string {
 }
 
 func TestTheInitramfs(t *testing.T) {
-	o := options(t, slot.BoardQemu)
-	o.Site = testSite(t)
-	path, s := card(t, o)
+	c := oneCard(t)
+	path, s := c.path, c.system
 	d, err := slot.Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -258,9 +291,7 @@ func TestTheInitramfs(t *testing.T) {
 
 // The file system in the image must be able to become as large as any card.
 func TestTheDataGrows(t *testing.T) {
-	o := options(t, slot.BoardQemu)
-	path, _ := card(t, o)
-	part := cut(t, path, slot.DataStart, slot.DataBytes)
+	part := cut(t, oneCard(t).path, slot.DataStart, slot.DataBytes)
 	must(t, "e2fsck", "-fn", part)
 	about := must(t, "dumpe2fs", "-h", part)
 	for _, want := range []string{"Filesystem volume name:   " + slot.DataLabel, "metadata_csum", "Remount read-only", "16M"} {
@@ -283,8 +314,8 @@ func TestTheDataGrows(t *testing.T) {
 
 // An update of the system is what is in the image's slot, and fits either.
 func TestAnUpdateIsTheSlot(t *testing.T) {
-	o := options(t, slot.BoardQemu)
-	path, s := card(t, o)
+	c := ownCard(t)
+	path, s := c.path, c.system
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -307,7 +338,7 @@ func TestAnUpdateIsTheSlot(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if _, err := slot.Apply(r, public, slot.BoardQemu, slot.B.On(d), nil); err != nil {
+	if _, err := slot.Apply(r, public, slot.BoardPi, slot.B.On(d), nil); err != nil {
 		t.Fatal(err)
 	}
 	if sum(t, before) != sum(t, cut(t, path, slot.B.Start(), slot.SlotBytes)) {
@@ -317,11 +348,10 @@ func TestAnUpdateIsTheSlot(t *testing.T) {
 
 // A gateway's own file goes into an image, and in again over itself.
 func TestAddToACard(t *testing.T) {
-	o := options(t, slot.BoardQemu)
-	o.Site = testSite(t)
-	path, _ := card(t, o)
+	c := ownCard(t)
+	path := c.path
 	for _, text := range []string{"[machine]\nhostname = \"hall-1\"\n", "[machine]\nhostname = \"hall-2\"\n"} {
-		if err := AddToCard(context.Background(), path, map[string][]byte{GatewayFile: []byte(text)}, o.Source.Seconds); err != nil {
+		if err := AddToCard(t.Context(), path, map[string][]byte{GatewayFile: []byte(text)}, c.options.Source.Seconds); err != nil {
 			t.Fatal(err)
 		}
 		d, err := slot.Open(path)
@@ -345,10 +375,10 @@ func TestAddToACard(t *testing.T) {
 
 // Whoever has had a card in his hands may have written any name on it.
 func TestNamesOnACardStayInTheirFolder(t *testing.T) {
-	o := options(t, slot.BoardQemu)
-	path, _ := card(t, o)
+	c := ownCard(t)
+	path := c.path
 	add := map[string][]byte{"aaaaaaaaaaaaaaaaaaaaaaaaaaaaa.toml": []byte("x")}
-	if err := AddToCard(t.Context(), path, add, o.Source.Seconds); err != nil {
+	if err := AddToCard(t.Context(), path, add, c.options.Source.Seconds); err != nil {
 		t.Fatal(err)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -356,7 +386,7 @@ func TestNamesOnACardStayInTheirFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if names, err := BootNames(f); err != nil || len(names) != 2 {
+	if names, err := BootNames(f); err != nil || len(names) != len(c.options.Site.Names())+1 {
 		t.Fatalf("%q, %v", names, err)
 	}
 	b := make([]byte, slot.BootBytes)
