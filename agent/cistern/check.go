@@ -64,13 +64,15 @@ func newCheck() *cobra.Command {
 
 // inspect opens the store that an argument or the flags name, for reading.
 func (p *place) inspect(args []string) (*segstore.Inspector, string, error) {
-	c, err := p.load()
-	if err != nil {
-		return nil, "", err
-	}
-	dir := c.Gateway.Data
+	dir := ""
 	if len(args) > 0 {
 		dir = args[0]
+	} else {
+		c, err := p.existing()
+		if err != nil {
+			return nil, "", err
+		}
+		dir = c.Gateway.Data
 	}
 	n, err := segstore.Inspect(dir)
 	if err != nil {

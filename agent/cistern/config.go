@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -104,12 +107,29 @@ func (p *place) load() (config.Config, error) {
 	return c, nil
 }
 
+// packagedConfig is what the service of a package runs with.
+var packagedConfig = "/etc/cistern/cistern.toml"
+
+// existing is load for commands about a gateway that is there already. When
+// neither a flag nor a folder here names one, it is that of the package.
+func (p *place) existing() (config.Config, error) {
+	if p.config == "" && p.data == "" {
+		_, hereErr := os.Stat(config.Default().Gateway.Data)
+		_, packagedErr := os.Stat(packagedConfig)
+		// Whoever may not even look is told so when the file is read.
+		if errors.Is(hereErr, fs.ErrNotExist) && !errors.Is(packagedErr, fs.ErrNotExist) {
+			p.config = packagedConfig
+		}
+	}
+	return p.load()
+}
+
 // findSocket returns where the running agent answers.
 func (p *place) findSocket() (string, error) {
 	if p.socket != "" {
 		return p.socket, nil
 	}
-	c, err := p.load()
+	c, err := p.existing()
 	if err != nil {
 		return "", err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"cistern/agent/config"
 	"cistern/agent/status"
@@ -72,6 +73,8 @@ func classify(err error) *fault {
 		return &fault{err, "what answers there is no gateway's site port; it is listen in [site] of its configuration", exitFailed}
 	case errors.Is(err, status.ErrHungUp):
 		return &fault{err, "try again in a moment", exitFailed}
+	case errors.Is(err, fs.ErrPermission):
+		return &fault{err, "a packaged gateway's files and socket belong to its service: use sudo", exitFailed}
 	case errors.Is(err, status.ErrAlone):
 		return &fault{err, "`cistern site init` begins a site", exitFailed}
 	}

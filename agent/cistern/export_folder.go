@@ -33,7 +33,7 @@ var errRunning = hinted(errors.New("an agent is running on this store"), "stop i
 // openFolder opens it as the agent would after a crash, so that what a power cut
 // tore off is settled.
 func (p *place) openFolder() (*folder, error) {
-	c, err := p.load()
+	c, err := p.existing()
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ type stopped struct {
 
 // stopped opens the data folder that the flags name.
 func (p *place) stopped() (*stopped, error) {
-	c, err := p.load()
+	c, err := p.existing()
 	if err != nil {
 		return nil, err
 	}

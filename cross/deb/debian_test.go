@@ -129,11 +129,11 @@ func upgraded(g *guest) {
 // has everything.
 func watched(g *guest) {
 	g.run(`mkdir -p /run/systemd/system/cistern.service.d
-printf '[Service]\nWatchdogSec=6\nTimeoutAbortSec=3\n' >/run/systemd/system/cistern.service.d/test.conf
+printf '[Service]\nWatchdogSec=12\nTimeoutAbortSec=3\n' >/run/systemd/system/cistern.service.d/test.conf
 systemctl daemon-reload
 systemctl restart cistern`)
-	// Alive it stays, for longer than twice the time.
-	g.run("pid=$(" + mainPID + "); sleep 13; test $pid = $(" + mainPID + ")")
+	// Alive it stays, for longer than that.
+	g.run("pid=$(" + mainPID + "); sleep 16; test $pid = $(" + mainPID + ")")
 	g.run(`pid=$(` + mainPID + `)
 kill -STOP $pid
 while [ $(` + mainPID + `) = $pid ] || ! systemctl is-active --quiet cistern; do sleep 0.5; done`)
