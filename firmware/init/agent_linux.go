@@ -94,7 +94,8 @@ func (a *agent) once(ctx context.Context) string {
 	read := make(chan struct{})
 	go func() { a.log.read(out, ""); close(read) }()
 	status := a.await(ctx, pid, end)
-	killGroup(pid, unix.SIGKILL) // what it may have left behind
+	killGroup(pid, unix.SIGKILL)                          // what it may have left behind
+	_ = out.SetReadDeadline(time.Now().Add(lastWordsMax)) // whoever may still hold the other end
 	<-read
 	return a.ended(describe(status))
 }
@@ -128,6 +129,9 @@ func (a *agent) await(ctx context.Context, pid int, end <-chan unix.WaitStatus) 
 		return finish(pid, unix.SIGTERM, keep.StopMax, end)
 	}
 }
+
+// lastWordsMax is for the output of an agent that has ended.
+const lastWordsMax = 2 * time.Second
 
 // traceMax is how long a hung agent has to write down where it hangs.
 const traceMax = 5 * time.Second
@@ -169,7 +173,10 @@ func (a *agent) hear(pid int, m notify.Message) {
 	if news {
 		a.console.say("agent: running")
 	}
-	if m.Ready || m.Alive {
+	switch {
+	case m.Stopping:
+		a.watch.stopping()
+	case m.Ready || m.Alive:
 		a.watch.beaten()
 	}
 }

@@ -195,6 +195,7 @@ func (b *box) Reboot(try bool) error {
 	}
 	defer b.writing.Unlock()
 	if !try {
+		b.noteWhy("it was asked to reboot before it was called good")
 		return b.stop(ending{why: "asked to reboot"})
 	}
 	if b.run.Slot == 0 {
@@ -242,6 +243,7 @@ func (b *box) Poweroff() error {
 		return fmt.Errorf("%w: an update is being written; wait for its end", errBusy)
 	}
 	defer b.writing.Unlock()
+	b.noteWhy("it was asked to power off before it was called good")
 	return b.stop(ending{off: true, why: "asked to power off"})
 }
 

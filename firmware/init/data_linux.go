@@ -128,7 +128,7 @@ func (s *system) check(device string) card.Verdict {
 		}
 		return card.Judge(status.ExitStatus())
 	case <-time.After(keep.CheckMax):
-		killGroup(pid, unix.SIGKILL)
+		_ = unix.Kill(pid, unix.SIGKILL) // it may have ended just now
 		return card.Verdict{Said: fmt.Sprintf("was not checked within %s", keep.CheckMax), Do: "The card is far too slow, or failing: copy it, and use another."}
 	}
 }
@@ -149,18 +149,20 @@ func folder(path string, owner int, mode os.FileMode) error {
 	return errors.Join(os.Chown(path, owner, owner), os.Chmod(path, mode))
 }
 
-// noteTime writes down what the clock shows, now and then, so that the next boot
-// is not before it.
-func noteTime(ctx context.Context, keepTime func() error, say func(string, ...any)) {
-	for tick := time.NewTicker(noteTimeEvery); ; {
+// noteTime writes down what the clock shows, when it was set and now and then, so
+// that the next boot is not before it.
+func (s *system) noteTime(ctx context.Context) {
+	tick := time.NewTicker(noteTimeEvery)
+	defer tick.Stop()
+	for {
 		select {
 		case <-tick.C:
-			if err := keepTime(); err != nil {
-				say("clock: %v", err)
-			}
+		case <-s.stepped:
 		case <-ctx.Done():
-			tick.Stop()
 			return
+		}
+		if err := s.keepTime(); err != nil {
+			s.console.say("clock: %v", err)
 		}
 	}
 }

@@ -66,6 +66,7 @@ type system struct {
 	box      *box
 	agent    *agent
 	ends     chan ending
+	stepped  chan struct{} // servers have confirmed the clock
 
 	lan atomic.Pointer[lan.Settings]
 }
@@ -84,7 +85,8 @@ func main() {
 		unix.Sync()
 		_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 	}()
-	s := &system{ends: make(chan ending, 1)}
+	s := &system{ends: make(chan ending, 1), stepped: make(chan struct{}, 1)}
+	s.clock = clock.New(func(f string, a ...any) { s.console.say(f, a...) }, func() { signalOnce(s.stepped) })
 	failed := s.prepare()
 	if err := s.boot(errors.Join(failed...)); err != nil {
 		s.standStill(err)
@@ -156,7 +158,10 @@ func (s *system) boot(failed error) error {
 		s.floor(at)
 	}
 	s.makeBox(disk, run)
-	return s.serve(ctx)
+	if err := s.serve(ctx); err != nil {
+		return errors.Join(err, onTrial(run))
+	}
+	return nil
 }
 
 // errTrial is in the error of a boot that was on trial.
@@ -199,15 +204,7 @@ func (s *system) floor(kept time.Time) {
 	if err != nil {
 		return // said before
 	}
-	to, behind := clock.Floor(time.Now(), info.ModTime(), kept)
-	if !behind {
-		return
-	}
-	if err := clock.SetTime(to); err != nil {
-		s.console.say("clock: %v", err)
-		return
-	}
-	s.console.say("clock: not set; it begins at %s, the earliest it can be", to.UTC().Format(time.RFC3339))
+	s.clock.Raise(info.ModTime(), kept)
 }
 
 func (s *system) keepTime() error {
@@ -216,7 +213,6 @@ func (s *system) keepTime() error {
 
 // network begins to keep the network and the clock.
 func (s *system) network(ctx context.Context) {
-	s.clock = clock.New(s.console.say)
 	go s.clock.Run(ctx)
 	s.lan.Store(&lan.Settings{})
 	k := &lan.Keeper{Config: s.config, Hostname: s.hostname, Say: s.console.say, Changed: s.netChanged}
@@ -262,11 +258,6 @@ func (s *system) makeBox(disk *slot.File, run trial.Running) {
 	if err := s.box.boot(s.options.trial); err != nil {
 		s.console.say("update: %v", err)
 	}
-	if run.OnTrial() {
-		time.AfterFunc(s.options.trial, func() {
-			s.box.giveUp(fmt.Sprintf("it was not called good within %s: %s", s.options.trial, s.agent.story()))
-		})
-	}
 }
 
 // fillState adds what the box does not know.
@@ -284,6 +275,11 @@ func (s *system) fillState(m *machine.State) {
 // serve runs the sockets and the agent until an order to end comes, and ends.
 func (s *system) serve(ctx context.Context) error {
 	s.agent = s.newAgent()
+	if s.box.run.OnTrial() {
+		time.AfterFunc(s.options.trial, func() {
+			s.box.giveUp(fmt.Sprintf("it was not called good within %s: %s", s.options.trial, s.agent.story()))
+		})
+	}
 	hear, err := notify.Listen(notifySocket, agentUser, agentUser)
 	if err != nil {
 		return err
@@ -298,12 +294,7 @@ func (s *system) serve(ctx context.Context) error {
 			s.console.say("machine: its socket ended: %v", err)
 		}
 	}()
-	go noteTime(ctx, s.keepTime, s.console.say)
-	s.clock.Stepped = func() {
-		if err := s.keepTime(); err != nil {
-			s.console.say("clock: %v", err)
-		}
-	}
+	go s.noteTime(ctx)
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	var agent sync.WaitGroup

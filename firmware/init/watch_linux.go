@@ -82,6 +82,8 @@ func (w *watch) started() {
 
 func (w *watch) beaten() { w.do((*keep.Watch).Beaten) }
 
+func (w *watch) stopping() { w.do((*keep.Watch).Stopping) }
+
 func (w *watch) do(f func(*keep.Watch, time.Duration)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -3,6 +3,7 @@ package clock
 import (
 	"context"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,18 +22,36 @@ const (
 
 // Keeper keeps the clock.
 type Keeper struct {
-	Say func(format string, args ...any)
-	// Stepped is called after the clock was set by servers the first time.
-	Stepped func()
+	say     func(format string, args ...any)
+	stepped func()
 
 	servers atomic.Pointer[[]string]
 	changed chan struct{} // the network did
-	synced  atomic.Bool
+
+	mu     sync.Mutex // held while the clock is set
+	synced atomic.Bool
 }
 
-// New returns a keeper without servers.
-func New(say func(string, ...any)) *Keeper {
-	return &Keeper{Say: say, Stepped: func() {}, changed: make(chan struct{}, 1)}
+// New returns a keeper without servers. It calls stepped when servers have
+// confirmed the clock for the first time.
+func New(say func(string, ...any), stepped func()) *Keeper {
+	return &Keeper{say: say, stepped: stepped, changed: make(chan struct{}, 1)}
+}
+
+// Raise sets a clock that shows an earlier time than both, see Floor. What a
+// time server has said it leaves alone, however early that is.
+func (k *Keeper) Raise(built, kept time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	to, behind := Floor(time.Now(), built, kept)
+	if !behind || k.synced.Load() {
+		return
+	}
+	if err := setTime(to); err != nil {
+		k.say("clock: %v", err)
+		return
+	}
+	k.say("clock: not set; it begins at %s, the earliest it can be", to.UTC().Format(time.RFC3339))
 }
 
 // Use says who is to be asked from now on.
@@ -64,7 +83,7 @@ func (k *Keeper) Run(ctx context.Context) {
 		case why == "":
 			failures = 0
 		case why != said:
-			k.Say("clock: %s", why)
+			k.say("clock: %s", why)
 			fallthrough
 		default:
 			failures++
@@ -86,6 +105,8 @@ func (k *Keeper) Run(ctx context.Context) {
 // round asks once and does what follows. It says why nothing did.
 func (k *Keeper) round(ctx context.Context) (why string) {
 	offsets, answer := k.ask(ctx)
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	action, offset, why := Decide(offsets, k.synced.Load())
 	if action == Leave {
 		if answer != nil && len(offsets) == 0 {
@@ -94,19 +115,19 @@ func (k *Keeper) round(ctx context.Context) (why string) {
 		return why
 	}
 	if action == Step {
-		if err := SetTime(time.Now().Add(offset)); err != nil {
+		if err := setTime(time.Now().Add(offset)); err != nil {
 			return "can't be set: " + err.Error()
 		}
-		k.Say("clock: set by %s to %s", offset.Round(time.Millisecond), time.Now().UTC().Format(time.RFC3339))
+		k.say("clock: set by %s to %s", offset.Round(time.Millisecond), time.Now().UTC().Format(time.RFC3339))
 	}
 	if err := confirm(action, offset); err != nil {
 		return "can't be confirmed to the kernel: " + err.Error()
 	}
 	if !k.synced.Swap(true) {
 		if action == Slew {
-			k.Say("clock: confirmed, off by %s", offset.Round(time.Millisecond))
+			k.say("clock: confirmed, off by %s", offset.Round(time.Millisecond))
 		}
-		k.Stepped()
+		k.stepped()
 	}
 	return ""
 }
@@ -177,8 +198,8 @@ func (k *Keeper) resolve(ctx context.Context) (addresses []string, problem error
 	return addresses, problem
 }
 
-// SetTime steps the clock.
-func SetTime(t time.Time) error {
+// setTime steps the clock.
+func setTime(t time.Time) error {
 	tv := unix.NsecToTimeval(t.UnixNano())
 	return unix.Settimeofday(&tv)
 }

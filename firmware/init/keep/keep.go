@@ -79,6 +79,13 @@ func (w *Watch) Beaten(now time.Duration) {
 	}
 }
 
+// Stopping takes the agent's word that it is about to end.
+func (w *Watch) Stopping(now time.Duration) {
+	if w.agent {
+		w.until = now + StopMax
+	}
+}
+
 // Alive says whether the hardware's watchdog may be fed.
 func (w *Watch) Alive(now time.Duration) bool { return !w.doomed && now <= w.until }
 

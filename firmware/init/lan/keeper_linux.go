@@ -71,14 +71,14 @@ func (k *Keeper) follow(ctx context.Context, updates <-chan netlink.LinkUpdate, 
 				return errors.New("network: the kernel ended the list of interfaces")
 			}
 			link := u.Attrs()
-			if name == "" && k.isOurs(link) {
+			gone := u.Header.Type == unix.RTM_DELLINK
+			if name == "" && !gone && k.isOurs(link) {
 				name = link.Name
 				k.Say("network: using %s (%s)", name, link.HardwareAddr)
 				if err := netlink.LinkSetUp(u.Link); err != nil {
 					return fmt.Errorf("network: %s: %w", name, err)
 				}
 			}
-			gone := u.Header.Type == unix.RTM_DELLINK
 			if link.Name != name || (u.IfInfomsg.Flags&unix.IFF_LOWER_UP != 0 && !gone) == carrier {
 				continue
 			}

@@ -13,14 +13,10 @@ type Message struct {
 	Ready    bool
 	Alive    bool // WATCHDOG=1
 	Stopping bool
-	Status   string // one line of text
 }
 
 // messageBytesMax bounds a datagram; ours have 20 bytes.
 const messageBytesMax = 4096
-
-// statusBytesMax bounds what reaches the console.
-const statusBytesMax = 200
 
 // ErrMessage is found in the error of a datagram that is none of the protocol's.
 var ErrMessage = errors.New("no message of sd_notify")
@@ -32,7 +28,7 @@ func Parse(datagram []byte) (Message, error) {
 		return m, fmt.Errorf("%d bytes: %w", len(datagram), ErrMessage)
 	}
 	for line := range bytes.SplitSeq(datagram, []byte("\n")) {
-		name, value, found := bytes.Cut(line, []byte("="))
+		name, _, found := bytes.Cut(line, []byte("="))
 		switch {
 		case len(line) == 0:
 		case !found || len(name) == 0:
@@ -43,20 +39,7 @@ func Parse(datagram []byte) (Message, error) {
 			m.Alive = true
 		case string(line) == "STOPPING=1":
 			m.Stopping = true
-		case string(name) == "STATUS":
-			m.Status = printable(value)
 		}
 	}
 	return m, nil
-}
-
-// printable makes text that can't play tricks with a terminal.
-func printable(text []byte) string {
-	text = text[:min(len(text), statusBytesMax)]
-	return string(bytes.Map(func(c rune) rune {
-		if c < ' ' || c > '~' {
-			return '?'
-		}
-		return c
-	}, text))
 }

@@ -76,11 +76,11 @@ func Write(folder string, u *machine.Update) error {
 // WriteFile replaces a small file, durably: its content before its name, its
 // name before the return.
 func WriteFile(name string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	// One name for all: what a power cut leaves behind is written over.
+	f, err := os.Create(filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".new"))
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // of no effect once it has its name
 	_, err = f.Write(content)
 	if err == nil {
 		err = f.Sync()
