@@ -146,7 +146,7 @@ func (b *Board) problem(part string, err error) {
 	b.mu.Unlock()
 	switch {
 	case err != nil && (was == nil || was.Error() != err.Error()):
-		b.log.Warn("a part of the board does not work", "part", part, "err", err)
+		b.log.Warn("a part of the board does not work", "part", part, "error", err)
 	case err == nil && was != nil:
 		b.log.Info("a part of the board works again", "part", part)
 	}

@@ -9,10 +9,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 	"periph.io/x/conn/v3/driver/driverreg"
+	"periph.io/x/conn/v3/gpio"
 	"periph.io/x/host/v3/gpioioctl"
 )
 
@@ -35,7 +37,21 @@ func openLine(l Line) (pin, func(), error) {
 	if user := p.Consumer(); user != "" {
 		return nil, nil, fmt.Errorf("the line is in use by %q", user)
 	}
-	return p, p.Close, nil
+	return charLine{p}, p.Close, nil
+}
+
+// charLine is a line of the character device.
+type charLine struct{ *gpioioctl.GPIOLine }
+
+// In makes what the first WaitForEdge would make, and what Halt, on another
+// goroutine, looks for without a lock. An edge that this wait sees is one that the
+// level tells of as well.
+func (l charLine) In(pull gpio.Pull, edge gpio.Edge) error {
+	err := l.GPIOLine.In(pull, edge)
+	if err == nil && edge != gpio.NoEdge {
+		l.WaitForEdge(time.Nanosecond)
+	}
+	return err
 }
 
 // findChips makes gpioioctl open every chip there is, once: it has no other way.
@@ -161,7 +177,7 @@ func ioctl(f *os.File, request uintptr, arg unsafe.Pointer) error {
 
 func permission(err error) error {
 	if errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("%w: add the user to the group that has it, often gpio (docs/boards.md)", err)
+		return fmt.Errorf("%w: add the user to the group that has it, often gpio (docs/install-pi.md)", err)
 	}
 	return err
 }

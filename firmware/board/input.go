@@ -12,6 +12,8 @@ const (
 	lookEvery = time.Second
 	// restless is how long a line may go on changing before it is a problem.
 	restless = 2 * SettleMax
+	// edgesKept is how many edges the kernel keeps for whoever reads them.
+	edgesKept = 16
 )
 
 var errRestless = errors.New("it never holds still: is it connected, does it need a pull?")
@@ -64,11 +66,15 @@ func (in *input) change(ctx context.Context, was bool, until time.Time) (at time
 }
 
 // hold waits until the line has held still, or has not for too long, and counts
-// its edges in the meantime.
+// its edges in the meantime: not all of a line that hums, which must not keep a
+// processor busy. The kernel keeps the first edges that nobody takes.
 func (in *input) hold(ctx context.Context) (edges int64, still bool) {
 	for began := time.Now(); ctx.Err() == nil; edges++ {
 		if time.Since(began) >= restless {
 			return edges, false
+		}
+		if edges%edgesKept == edgesKept-1 {
+			rest(ctx, in.settle)
 		}
 		if !in.edge(ctx, in.settle) {
 			return edges, true
@@ -84,15 +90,20 @@ func (in *input) edge(ctx context.Context, wait time.Duration) bool {
 	if in.pin.WaitForEdge(wait) {
 		return true
 	}
-	if left := wait - time.Since(began); left > 0 {
-		t := time.NewTimer(left)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-		}
-	}
+	rest(ctx, wait-time.Since(began))
 	return false
+}
+
+func rest(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
 
 // watchPower tells each change of the power-fail line, and at the start that

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"periph.io/x/conn/v3/gpio"
@@ -131,7 +132,10 @@ func openNamed(root, name string) (lamp, error) {
 	if err := l.write("trigger", "none"); err != nil {
 		return nil, err
 	}
-	return l, l.set(false)
+	if err := l.set(false); err != nil {
+		return nil, errors.Join(err, l.close())
+	}
+	return l, nil
 }
 
 // trigger tells what drives an LED: the word in brackets of all there are.
@@ -166,8 +170,8 @@ func (l *namedLamp) close() error {
 // write never makes a file: an LED that is gone must not become a folder entry.
 func (l *namedLamp) write(name, text string) error {
 	f, err := os.OpenFile(filepath.Join(l.dir, name), os.O_WRONLY|os.O_TRUNC, 0)
-	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w: give the user of the agent the right to write it (docs/boards.md)", err)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) { // the latter by systemd's ProtectKernelTunables
+		return fmt.Errorf("%w: give the user of the agent the right to write it (docs/install-pi.md)", err)
 	}
 	if err != nil {
 		return err

@@ -262,6 +262,36 @@ func TestDeadDriver(t *testing.T) {
 	})
 }
 
+// hum is a line with an edge whenever one looks.
+type hum struct{ dead }
+
+func (h *hum) WaitForEdge(time.Duration) bool { h.waits.Add(1); return true }
+
+// A line that is connected to nothing must not keep a processor busy.
+func TestHummingLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hum{dead{Pin: &gpiotest.Pin{EdgesChan: make(chan gpio.Level)}}}
+		h.L = gpio.High
+		c := powerFail()
+		c.PowerFail.Pull = PullNone
+		b, err := open(c, slog.New(slog.DiscardHandler), func(Line) (pin, func(), error) { return h, func() {}, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+		defer stop()
+		if err := b.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if n, most := h.waits.Load(), int64(10*time.Second/SettleDefault*(edgesKept+1)); n > most {
+			t.Errorf("it was looked at %d times in ten seconds, more than %d", n, most)
+		}
+		if p := b.Problems(); len(p) != 1 || !errors.Is(p[0].Err, errRestless) {
+			t.Errorf("problems: %v", p)
+		}
+	})
+}
+
 // Nobody reads: the board waits, and ends all the same.
 func TestNobodyReadsEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
