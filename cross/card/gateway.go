@@ -27,6 +27,9 @@ const (
 	askTime = 3 * time.Second
 )
 
+// agentRuns is what init says when the agent has said that it is ready.
+const agentRuns = "cistern: agent: running"
+
 // Gateway is a board with a card in it.
 type Gateway struct {
 	Card    *nbd.Card
@@ -140,8 +143,12 @@ func (g *Gateway) On(ctx context.Context) (vm.Boot, error) {
 // VM is the machine since it was last switched on.
 func (g *Gateway) VM() *vm.VM { return g.vm }
 
-// Ready returns when the agent answers.
+// Ready returns when the agent is ready, as init says on the console, and
+// answers to who has the site's key.
 func (g *Gateway) Ready(ctx context.Context) error {
+	if _, err := g.vm.Await(ctx, agentRuns); err != nil || g.Client == nil {
+		return err
+	}
 	return g.Await(ctx, func(*status.Document) bool { return true })
 }
 

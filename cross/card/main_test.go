@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// bootTime is for a boot on a machine that does other things, too: five
+	// bootTime is for a boot on a machine that does other things, too: ten
 	// seconds are usual.
-	bootTime = 100 * time.Second
+	bootTime = 150 * time.Second
 	drain    = 60 * time.Second
 )
 

@@ -88,9 +88,7 @@ func life(ctx context.Context, g *card.Gateway, c card.Options, forward map[int]
 		return err
 	}
 	fmt.Printf("--- %v\n", boot)
-	if c.Site == nil {
-		fmt.Print(manual(c, forward))
-	} else if err := g.Ready(ctx); err == nil {
+	if err := g.Ready(ctx); err == nil { // else it has ended, or stands still and says why
 		fmt.Print(manual(c, forward))
 	}
 	end, err := g.AwaitEnd(ctx)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 )
 
 // how it fails: "exit" at once, or "hang" once it said that it is ready.
@@ -20,7 +21,9 @@ func main() {
 		fmt.Println("broken:", err)
 		os.Exit(1)
 	}
-	select {}
+	for { // select {} is a deadlock, which Go would find
+		time.Sleep(time.Hour)
+	}
 }
 
 // tell speaks sd_notify's protocol to whoever started us.
