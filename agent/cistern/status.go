@@ -77,6 +77,7 @@ func showStatus(w io.Writer, d *status.Document) error {
 	}
 	t.add("agent", fmt.Sprintf("pid %d, %s of memory, %.1f s of CPU", d.Process.PID, humanBytes(d.Process.RSSBytes), d.Process.CPUSeconds))
 	t.add("data", g.Data)
+	boardLines(&t, d.Board)
 	if d.Machine != nil {
 		t.add("image", imageLine(d.Machine))
 	}
