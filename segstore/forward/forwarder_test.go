@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"cistern/gossip/metadata"
 	"cistern/segstore/batch"
@@ -17,6 +18,8 @@ var p0 = metadata.PartitionID{Stream: "s"}
 
 func TestDirect(t *testing.T) {
 	s := newSite(t, 2, "s")
+	s.close()
+	s.open(Policy{ParkAfter: time.Minute, ParkHeldAfter: time.Minute}) // an emulated processor is slow, which is not what is tested
 	c := &sender{}
 	s.publish(p0, 1, 500, c)
 	s.until("answers", c.answered(500))
