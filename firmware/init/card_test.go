@@ -1,13 +1,12 @@
 package main
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
 	"testing"
-	"unicode/utf16"
 
+	"cistern/firmware/init/cardtest"
 	"cistern/firmware/slot"
 )
 
@@ -100,44 +99,7 @@ func losses(seed uint64) map[string]func() bool {
 	}
 }
 
-// file is one of a FAT's root.
-type file struct{ name, text string }
-
-// fat makes a FAT16 with files of at most a cluster in its root.
-func fat(bytes int, files ...file) []byte {
-	const perCluster, fatSectors, rootEntries = 8, 4, 64
-	b := make([]byte, bytes)
-	le := binary.LittleEndian
-	le.PutUint16(b[11:], slot.SectorBytes)
-	b[13], b[16] = perCluster, 1
-	le.PutUint16(b[14:], 1)
-	le.PutUint16(b[17:], rootEntries)
-	le.PutUint16(b[19:], uint16(bytes/slot.SectorBytes))
-	le.PutUint16(b[22:], fatSectors)
-	b[510], b[511] = 0x55, 0xaa
-	table, root := b[slot.SectorBytes:], b[(1+fatSectors)*slot.SectorBytes:]
-	data := root[rootEntries*32:]
-	for i, f := range files {
-		long, entry := root[64*i:], root[64*i+32:]
-		long[0], long[11] = 1, 0x0f
-		units := append(utf16.Encode([]rune(f.name)), 0)
-		for k, at := range []int{1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30} {
-			c := uint16(0xffff)
-			if k < len(units) {
-				c = units[k]
-			}
-			le.PutUint16(long[at:], c)
-		}
-		copy(entry, "SHORT~1 TXT\x20")
-		le.PutUint16(entry[26:], uint16(2+i))
-		le.PutUint32(entry[28:], uint32(len(f.text)))
-		le.PutUint16(table[2*(2+i):], 0xffff)
-		copy(data[i*perCluster*slot.SectorBytes:], f.text)
-	}
-	return b
-}
-
-// system is a slot's content: a release, and something that it needs to be whole.
+// systemImage is a slot's content: a release, and something that it needs to be whole.
 func systemImage(t testing.TB, version string) (slot.Release, []byte) {
 	t.Helper()
 	r := slot.Release{Version: version, Commit: "c", Board: slot.BoardQemu, Build: "build-" + version}
@@ -145,7 +107,7 @@ func systemImage(t testing.TB, version string) (slot.Release, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	image := fat(256<<10, file{slot.ReleaseFile, string(text)})
+	image := cardtest.FAT(256<<10, cardtest.File{Path: slot.ReleaseFile, Text: string(text)})
 	for i := len(image) / 2; i < len(image); i++ { // the kernel, say
 		image[i] = byte(i/slot.SectorBytes) ^ version[1]
 	}
@@ -158,7 +120,7 @@ func freshCard(t testing.TB, image []byte) *cutDisk {
 	d := newCutDisk()
 	table := slot.Layout(7).Encode()
 	auto, try := slot.AutobootSector(slot.A), slot.TrySector(false)
-	boot := fat(128<<10, file{slot.AutobootFile, string(auto[:])}, file{slot.TryFile, string(try[:])})
+	boot := cardtest.FAT(128<<10, cardtest.File{Path: slot.AutobootFile, Text: string(auto[:])}, cardtest.File{Path: slot.TryFile, Text: string(try[:])})
 	for _, w := range []struct {
 		at int64
 		b  []byte
