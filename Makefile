@@ -43,8 +43,9 @@ image: build/cistern-image ## a card for BOARD=pi or qemu, with the site in CONF
 update: build/cistern-image ## a signed update for BOARD=, with KEY=folder/update.key
 	@build/cistern-image update --board '$(BOARD)' --key '$(KEY)' --version '$(VERSION)'
 
-flash: build/cistern-image ## write IMG= (default: the newest) to DEV=/dev/sdX, with GATEWAY=file
-	@build/cistern-image flash --gateway '$(GATEWAY)' $(ARGS) $(if $(IMG),'$(IMG)') '$(DEV)'
+# Root for writing to the card only: as root there is often no Go.
+flash: build build/cistern-image ## write IMG= (default: the newest) to DEV=/dev/sdX, with GATEWAY=file
+	@$(if $(filter-out 0,$(shell id -u)),sudo) build/cistern-image flash --checker build/cistern --gateway '$(GATEWAY)' $(ARGS) $(if $(IMG),'$(IMG)') '$(DEV)'
 
 qemu: ## boot a copy of IMG= in an emulator, or of a new image (qemu-system-arm, mtools)
 	@$(GO) build -o build/ ./cross/qemu && build/qemu -version '$(VERSION)' -image '$(IMG)' $(ARGS)
