@@ -91,6 +91,7 @@ func (l *life) run(ctx context.Context) error {
 			return err // a new process is on the safe side of whatever this was
 		}
 		l.log.Info("starting again")
+		tellManager(l.log, "STATUS=")
 	}
 }
 
@@ -161,7 +162,9 @@ func (l *life) rest(ctx context.Context, failure error) {
 		l.log.Error("stopped, and not cleanly; the next start finds what there is", "error", failure)
 	}
 	l.board.Show(shown)
-	tellManager(l.log, "STATUS=stopped: "+l.why())
+	// Ready as well: without power at the first start nothing else would be said, and
+	// a service that is not ready in time is killed.
+	tellManager(l.log, "READY=1\nSTATUS=stopped: "+l.why())
 	off := l.offIn()
 	for l.away || l.held {
 		select {

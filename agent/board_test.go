@@ -245,9 +245,15 @@ func recovered(t *testing.T, l *lived) map[string]bool {
 // A gateway that is started without power from outside stops at once, and whoever
 // stops it meanwhile gets a clean end.
 func TestNoPowerAtTheStart(t *testing.T) {
+	said := manager(t)
 	l := live(t, "", nil)
 	l.tell(board.PowerFailed)
 	l.shows(board.SafeToCut)
+	for word := ""; !strings.HasPrefix(word, "READY=1\nSTATUS=stopped: there is no power"); word = said() {
+		if word == "STOPPING=1" {
+			t.Error("the service manager was told of a stop, and the process goes on")
+		}
+	}
 	if err := l.stop(); err != nil {
 		t.Error(err)
 	}
