@@ -3,13 +3,20 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"cistern/cross/load"
 )
 
 // tool runs a program and returns what it printed.
@@ -80,10 +87,36 @@ func TestARMv6(t *testing.T) {
 	if out, err := emulated("config", "check", filepath.Join(root, "etc/cistern/cistern.toml")).CombinedOutput(); err != nil {
 		t.Errorf("the packaged configuration: %v\n%s", err, out)
 	}
-	if out, err := emulated("run", "--socket").CombinedOutput(); err == nil {
-		t.Errorf("a wrong flag was taken:\n%s", out)
+
+	config := filepath.Join(root, "test.toml")
+	must(t, os.WriteFile(config, []byte("gateway.data = 'd'\n[[mqtt.listener]]\naddress = '127.0.0.1:0'\n"), 0o600))
+	agent := emulated("run", "--config", config)
+	log, err := agent.StderrPipe()
+	must(t, err)
+	must(t, agent.Start())
+	must(t, load.AwaitConfirm(within(t, time.Minute), readyAt(t, log)))
+	must(t, agent.Process.Signal(syscall.SIGTERM))
+	if err := agent.Wait(); err != nil {
+		t.Errorf("the stop: %v", err)
 	}
 }
+
+// readyAt reads an agent's log until it is ready and returns where it listens.
+func readyAt(t *testing.T, log io.Reader) string {
+	t.Helper()
+	var all strings.Builder
+	for lines := bufio.NewScanner(log); lines.Scan(); {
+		fmt.Fprintln(&all, lines.Text())
+		if m := readyLine.FindStringSubmatch(lines.Text()); m != nil {
+			go func() { _, _ = io.Copy(io.Discard, log) }()
+			return m[1]
+		}
+	}
+	t.Fatalf("the agent was never ready:\n%s", all.String())
+	return ""
+}
+
+var readyLine = regexp.MustCompile(`msg=ready .* mqtt=(\S+)`)
 
 func TestDebianVersions(t *testing.T) {
 	inOrder := []string{"4e06b50", "v1.0.0-rc1", "v1.0.0", "v1.0.0-3-gabc", "v1.0.0-12-gabc-dirty", "1.0.1"}
