@@ -71,7 +71,7 @@ sim: ## the replication protocol under 20,000 new seeds of faults: run it at nig
 	CISTERN_SIM_BASE=fresh CISTERN_SIM_SEEDS=20000 $(GO) test -count=1 -timeout 30m -v ./cross/sim
 
 targets: ## builds for every gateway we support, with their sizes
-	$(GO) test -tags targets -count=1 -run 'TestTargets|TestRelease' -v ./cross/build ./cross/release
+	$(GO) test -tags targets -count=1 -timeout 30m -run 'TestTargets|TestRelease' -v ./cross/build ./cross/release
 
 release: ## build/release: static binaries, compiled twice to the same bytes; sums, licences, SBOMs
 	$(GO) test ./cross/build
