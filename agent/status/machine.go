@@ -79,11 +79,12 @@ func (s *Server) machineOrders(mux *http.ServeMux) {
 func (s *Server) update(w http.ResponseWriter, r *http.Request) {
 	select {
 	case s.updates <- struct{}{}:
-		defer func() { <-s.updates }()
 	default:
 		answer(w, http.StatusServiceUnavailable, problem{"another update is being written; let it end first"})
 		return
 	}
+	done := sync.OnceFunc(func() { <-s.updates })
+	defer done()
 	if r.ContentLength > machine.UpdateBytesMax {
 		answer(w, http.StatusRequestEntityTooLarge, problem{fmt.Sprintf("no update: it has %d bytes, and updates have %d at most", r.ContentLength, machine.UpdateBytesMax)})
 		return
@@ -94,6 +95,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	body := &flowing{body: http.MaxBytesReader(w, r.Body, machine.UpdateBytesMax), control: control}
 	written, err := s.Machine.Update(ctx, body)
+	done() // before the answer: who hears it may send the next file at once
 	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
 	if err == nil {
 		answer(w, http.StatusOK, written)
