@@ -76,7 +76,7 @@ func Insert(ctx context.Context, o Options) (*Gateway, error) {
 
 func (g *Gateway) insert(ctx context.Context, o Options) error {
 	file := filepath.Join(g.dir, "card.img")
-	if err := copySparse(file, o.Image, max(o.Bytes, slot.ImageBytes)); err != nil {
+	if err := copySparse(file, o.Image, o.Bytes); err != nil {
 		return err
 	}
 	forward, err := o.Forward, error(nil)
@@ -225,7 +225,8 @@ func (g *Gateway) Close() {
 	_ = os.RemoveAll(g.dir)
 }
 
-// copySparse copies a file and leaves out what is empty in it.
+// copySparse copies a file and leaves out what is empty in it. The copy has at
+// least so many bytes.
 func copySparse(to, from string, bytes int64) error {
 	in, err := os.Open(from)
 	if err != nil {
@@ -237,7 +238,11 @@ func copySparse(to, from string, bytes int64) error {
 		return err
 	}
 	defer out.Close()
-	if err := out.Truncate(bytes); err != nil {
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	if err := out.Truncate(max(bytes, info.Size())); err != nil {
 		return err
 	}
 	buf, empty := make([]byte, 1<<20), string(make([]byte, 1<<20))

@@ -9,10 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"cistern/cross/build"
 	"cistern/cross/rig"
 	"cistern/firmware/image"
 	"cistern/firmware/slot"
@@ -91,7 +93,7 @@ func binaries(t *testing.T, args ...string) image.Binaries {
 
 func compile(t *testing.T, out string, args ...string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", append([]string{"build", "-trimpath", "-buildvcs=false", "-tags=nethttpomithttp2", "-o", out}, args...)...)
+	cmd := exec.CommandContext(t.Context(), "go", slices.Concat([]string{"build", "-buildvcs=false"}, build.Flags(), []string{"-o", out}, args)...)
 	cmd.Dir = shared.shop.Source.Root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=arm64")
 	if text, err := cmd.CombinedOutput(); err != nil {
