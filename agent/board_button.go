@@ -86,10 +86,14 @@ func (s *site) comeBack(ctx context.Context) error {
 		return nil
 	}
 	s.mu.Lock()
-	node := s.registered.node
+	r := s.registered
 	s.mu.Unlock()
-	if s.quorum.Image().Members[node].Draining {
-		if _, err := s.propose(ctx, metadata.Change{DrainNode: &metadata.DrainNode{Node: node}}); err != nil {
+	m := s.quorum.Image().Members[r.node]
+	if r.given == 0 || m.Incarnation < r.given {
+		return nil // what is known here of the site may be older than the order; the next look is soon
+	}
+	if m.Draining {
+		if _, err := s.propose(ctx, metadata.Change{DrainNode: &metadata.DrainNode{Node: r.node}}); err != nil {
 			return err
 		}
 		s.a.log.Info("back after a stop by the button: this gateway may lead again")
