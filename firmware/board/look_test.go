@@ -69,6 +69,7 @@ func TestHolderOf(t *testing.T) {
 		{"cm4", "/vault/x", "mmcblk0", ""},
 		{"cm4", "/wide", "", "lies on several disks: sda, sdb"},
 		{"pi5", "/data", "nvme0n1", ""},
+		{"pi5", "/covered", "nvme0n1", ""}, // the later mount lies on the earlier
 		{"pc", "/home", "sda", ""},
 		{"empty", "/", "", "no such file"},
 		{"garbage", "/", "", "no mount in it has /"},
@@ -79,6 +80,25 @@ func TestHolderOf(t *testing.T) {
 			t.Errorf("%s %s: %q, %v", c.machine, c.folder, got, err)
 		case err != nil:
 			contains(t, err.Error(), c.wrong)
+		}
+	}
+}
+
+func TestThrottled(t *testing.T) {
+	for flags, want := range map[string]Supply{
+		"0":     {},
+		"1":     {UnderVoltage: true},
+		"4":     {Throttled: true},
+		"2":     {Throttled: true},
+		"10000": {UnderVoltageOnce: true},
+		"40000": {ThrottledOnce: true},
+		"80008": {}, // the soft limit of temperature alone costs nothing yet
+	} {
+		root := machine(t, "pi3")
+		put(t, root, "sys/devices/platform/soc/soc:firmware/get_throttled", flags+"\n")
+		s := Look(root).Supply
+		if want.Source = s.Source; *s != want {
+			t.Errorf("%s: %+v, want %+v", flags, *s, want)
 		}
 	}
 }
