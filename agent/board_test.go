@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -212,6 +214,33 @@ func TestPowerFails(t *testing.T) {
 	}
 	if err := l.stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A device that does not hear that the gateway goes holds nobody up: neither the
+// clean stop, nor the next start, which comes when the last of it has ended.
+func TestPowerFailsBesideADeafDevice(t *testing.T) {
+	l := live(t, "", nil)
+	c, err := net.Dial("tcp", l.up().MQTT.Listeners[0].Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01d")); err != nil { // CONNECT
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, make([]byte, 4)); err != nil { // CONNACK
+		t.Fatal(err)
+	}
+	edge := l.tell(board.PowerFailed)
+	l.tell(board.PowerBack)
+	await(t, "it was clean", func() bool { return slices.Contains(l.patterns(), board.SafeToCut) })
+	if took := time.Since(edge); took > powerPartMax+powerCommitMax {
+		t.Errorf("clean after %s", took)
+	}
+	await(t, "it is back", func() bool { return l.hands.Shown() == board.OK })
+	if p := l.up().Board.PowerFail; p == nil || !p.Clean {
+		t.Errorf("%+v", p)
 	}
 }
 
