@@ -6,16 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"cistern/agent/status"
 	"cistern/cross/vm"
 	"cistern/cross/vm/nbd"
-	"cistern/firmware/image"
-	"cistern/firmware/slot"
 	"cistern/gossip/port"
 )
 
@@ -110,17 +106,6 @@ func (g *Gateway) introduce(ctx context.Context, file, address string, o Options
 		return err
 	}
 	g.Client = status.NewRemoteClient(address, dialer.Dial)
-	return nil
-}
-
-// configure writes cistern.toml into the card's boot partition.
-func configure(ctx context.Context, file, text string) error {
-	cmd := exec.CommandContext(ctx, "mcopy", "-o", "-i", fmt.Sprintf("%s@@%d", file, slot.BootStart), "-",
-		"::"+image.BootFolder+"/"+image.ConfigFile)
-	cmd.Stdin = strings.NewReader(text)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("writing the configuration onto the card: mcopy (Debian: mtools): %w: %s", err, out)
-	}
 	return nil
 }
 
@@ -223,43 +208,4 @@ func (g *Gateway) Close() {
 		_ = g.Card.Close()
 	}
 	_ = os.RemoveAll(g.dir)
-}
-
-// copySparse copies a file and leaves out what is empty in it. The copy has at
-// least so many bytes.
-func copySparse(to, from string, bytes int64) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.Create(to)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	info, err := in.Stat()
-	if err != nil {
-		return err
-	}
-	if err := out.Truncate(max(bytes, info.Size())); err != nil {
-		return err
-	}
-	buf, empty := make([]byte, 1<<20), string(make([]byte, 1<<20))
-	for at := int64(0); ; {
-		n, err := io.ReadFull(in, buf)
-		if n > 0 && string(buf[:n]) != empty[:n] {
-			if _, err := out.WriteAt(buf[:n], at); err != nil {
-				return err
-			}
-		}
-		at += int64(n)
-		switch err {
-		case nil:
-		case io.EOF, io.ErrUnexpectedEOF:
-			return out.Close()
-		default:
-			return err
-		}
-	}
 }

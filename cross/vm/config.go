@@ -28,21 +28,13 @@ type Config struct {
 
 	// Disk is a raw image's file, or the address of an NBD server.
 	Disk string
-	// ReadOnly keeps the image as it is: what the machine writes is thrown away
-	// with it.
-	Snapshot bool
-
 	// Forward names ports of the machine and where they are to be found on
 	// this computer: see FreePorts.
 	Forward map[int]string
 	// Watchdog puts a hardware watchdog into a Virt machine, an i6300esb.
 	Watchdog bool
-	// MAC is the network card's address; empty is the emulator's usual one.
-	MAC string
 	// Console gets all that the serial console prints, as it comes; may be nil.
 	Console io.Writer
-	// More goes to the emulator as it is.
-	More []string
 }
 
 // Host is this computer as a machine sees it: what listens on loopback here
@@ -81,7 +73,7 @@ func (c *Config) complete() error {
 	if c.Kernel == "" {
 		return errors.New("vm: a machine needs a kernel")
 	}
-	for _, f := range []string{c.Kernel, c.Initrd, c.DeviceTree, c.Disk, c.MAC} {
+	for _, f := range []string{c.Kernel, c.Initrd, c.DeviceTree, c.Disk} {
 		if strings.Contains(f, ",") {
 			return fmt.Errorf("vm: %q: the emulator takes a comma for the next option", f)
 		}
@@ -113,25 +105,18 @@ func (c *Config) arguments() []string {
 	}
 	switch c.Machine {
 	case Virt:
-		a = append(a, "-machine", "virt", "-cpu", "cortex-a72", "-device", "virtio-net-device,netdev=net"+prefixed(",mac=", c.MAC))
+		a = append(a, "-machine", "virt", "-cpu", "cortex-a72", "-device", "virtio-net-device,netdev=net")
 		if c.Watchdog {
 			a = append(a, "-device", "i6300esb", "-watchdog-action", "reset")
 		}
 	case Pi3:
-		a = append(a, "-machine", "raspi3b", "-device", "usb-net,netdev=net"+prefixed(",mac=", c.MAC))
+		a = append(a, "-machine", "raspi3b", "-device", "usb-net,netdev=net")
 	}
 	a = append(a, "-netdev", c.network())
 	if c.Disk != "" {
 		a = append(a, "-drive", c.drive())
 	}
-	return append(a, c.More...)
-}
-
-func prefixed(prefix, s string) string {
-	if s == "" {
-		return ""
-	}
-	return prefix + s
+	return a
 }
 
 func (c *Config) network() string {
@@ -145,9 +130,6 @@ func (c *Config) network() string {
 // drive is writeback: the guest sees a disk with a cache, and flushes it.
 func (c *Config) drive() string {
 	d := "format=raw,cache=writeback,file=" + c.Disk
-	if c.Snapshot {
-		d += ",snapshot=on"
-	}
 	if c.Machine == Pi3 {
 		return d + ",if=sd"
 	}

@@ -193,13 +193,6 @@ func (v *VM) PID() int { return v.cmd.Process.Pid }
 // Press presses the power button: a guest that knows it shuts down.
 func (v *VM) Press() error { return v.command("system_powerdown") }
 
-// Freeze stops the machine's processors: it hangs. Its watchdog hangs with it,
-// so this is no test of that.
-func (v *VM) Freeze() error { return v.command("stop") }
-
-// Thaw lets a frozen machine go on.
-func (v *VM) Thaw() error { return v.command("cont") }
-
 func (v *VM) command(name string) error {
 	if _, err := fmt.Fprintf(v.monitor, "{\"execute\":%q}\n", name); err != nil {
 		return fmt.Errorf("vm: %s: %w", name, err)
