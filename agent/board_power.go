@@ -13,8 +13,8 @@ import (
 )
 
 // What a stop may take when the power goes: a UPS HAT may have seconds left, a
-// capacitor one. Together they are an upper bound for hardware that hangs; where
-// nothing does, all is done after tens of milliseconds.
+// capacitor one. These are for what hangs: where nothing does, all is done after
+// tens of milliseconds.
 const (
 	powerPartMax   = 200 * time.Millisecond // for one part to end; then it is left behind
 	powerCommitMax = 1500 * time.Millisecond
@@ -82,7 +82,9 @@ func (a *Agent) stopNow(c *crew) error {
 	err := a.closeStore(powerStoreMax)
 	p := status.PowerFail{At: lost.at, Clean: err == nil, CleanSeconds: time.Since(lost.at).Seconds()}
 	a.keep(&p)
-	within(powerSyncMax, func() { a.sync() })
+	if !within(powerSyncMax, a.sync) {
+		a.log.Warn("the file system was not synced in time; the journal was, by its own flushes")
+	}
 	if err == nil {
 		a.life.show(board.SafeToCut)
 	}
