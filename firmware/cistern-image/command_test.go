@@ -104,17 +104,6 @@ func TestKeygen(t *testing.T) {
 	fails(t, "to take the update after this one", "update", "--key", filepath.Join(dir, slot.PrivateFile), "--cache", t.TempDir())
 }
 
-func TestFlashToAFile(t *testing.T) {
-	card, to := emptyCard(t), filepath.Join(t.TempDir(), "copy")
-	out, err := said(t, "", "flash", card, to, "--to-file")
-	if err != nil || !strings.Contains(out, "written and read back: 536.9 MB, sha256") {
-		t.Fatalf("%s, %v", out, err)
-	}
-	if st, err := os.Stat(to); err != nil || st.Size() != slot.ImageBytes {
-		t.Errorf("%v, %v", st, err)
-	}
-}
-
 func TestShow(t *testing.T) {
 	out, err := said(t, "", "show", emptyCard(t))
 	if err != nil || !strings.Contains(out, "slot a     no system") || !strings.Contains(out, "data       268.4 MB") {

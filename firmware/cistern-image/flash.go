@@ -103,7 +103,7 @@ func (o *flashOptions) open(c *cobra.Command, img string, bytes int64, device st
 		if !o.toFile {
 			return nil, fmt.Errorf("%s is a regular file, not a card; --to-file writes to it all the same", device)
 		}
-		f, err := os.OpenFile(device, os.O_RDWR|os.O_CREATE, 0o644)
+		f, err := os.OpenFile(device, os.O_RDWR|os.O_CREATE, 0o600)
 		if err != nil {
 			return nil, err
 		}
@@ -122,8 +122,8 @@ func (o *flashOptions) open(c *cobra.Command, img string, bytes int64, device st
 	if err := o.refuse(d, bytes); err != nil {
 		return nil, err
 	}
-	if data := d.Data(slot.DataLabel); len(data) > 0 {
-		fmt.Fprintf(out, "%s holds a gateway's records: what it has not drained yet will be lost.\n", strings.Join(data, ", "))
+	if len(d.Data(slot.DataLabel)) > 0 || isCard(device) {
+		fmt.Fprintf(out, "/dev/%s is a gateway's card: records on it that it has not drained yet will be lost.\n", name)
 	}
 	fmt.Fprintf(out, "Everything on /dev/%s will be erased, and %s written.\n", name, img)
 	if !o.yes {
@@ -136,6 +136,18 @@ func (o *flashOptions) open(c *cobra.Command, img string, bytes int64, device st
 		return nil, fmt.Errorf("%w; writing to a card needs root: run the same with sudo", err)
 	}
 	return to, err
+}
+
+// isCard says whether there is a card of ours already; not every system has
+// noted the labels of what was put in.
+func isCard(device string) bool {
+	f, err := os.Open(device)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	_, err = slot.ReadTable(f)
+	return err == nil
 }
 
 func (o *flashOptions) refuse(d flash.Device, bytes int64) error {

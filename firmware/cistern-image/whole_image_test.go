@@ -59,6 +59,17 @@ func TestFromNothingToACard(t *testing.T) {
 	}
 }
 
+func TestFlashToAFile(t *testing.T) {
+	card, to := emptyCard(t), filepath.Join(t.TempDir(), "copy")
+	out, err := said(t, "", "flash", card, to, "--to-file")
+	if err != nil || !strings.Contains(out, "written and read back: 536.9 MB, sha256") {
+		t.Fatalf("%s, %v", out, err)
+	}
+	if st, err := os.Stat(to); err != nil || st.Size() != slot.ImageBytes {
+		t.Errorf("%v, %v", st, err)
+	}
+}
+
 func write(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -118,6 +129,9 @@ func TestFlashADevice(t *testing.T) {
 	out, err := said(t, filepath.Base(dev)+"\n", "flash", card, dev, "--force-device", dev)
 	if err != nil || !strings.Contains(out, "written and read back") {
 		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err = said(t, "no\n", "flash", card, dev, "--force-device", dev); err == nil || !strings.Contains(out, "is a gateway's card") {
+		t.Errorf("%v\n%s", err, out)
 	}
 	if out, err = said(t, "", "show", dev); err != nil || !strings.Contains(out, "data       268.4 MB") {
 		t.Errorf("%v\n%s", err, out)

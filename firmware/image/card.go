@@ -23,7 +23,8 @@ func WriteCard(ctx context.Context, path string, s System, site Site, parts Part
 	if err := fill(ctx, f, s, site, parts, seconds); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if err := errors.Join(f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+	// Its owner's alone, as CreateTemp made it: the site's key is in it.
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)

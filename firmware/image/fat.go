@@ -66,7 +66,7 @@ func (f fat) write(ctx context.Context, content files, seconds int64) error {
 
 // add puts files into a FAT that is there, over those of the same names.
 func (f fat) add(ctx context.Context, content files, seconds int64) error {
-	// One in the folder of the image: it is as large, and /tmp may be small.
+	// mcopy takes names and times from files.
 	work, err := os.MkdirTemp("", "cistern-fat-")
 	if err != nil {
 		return err

@@ -23,6 +23,7 @@ const (
 const (
 	siteBytesMax = 16 << 20
 	siteFilesMax = 500
+	nameMax      = 255
 )
 
 // stays says which files of a site's folder never go onto a card.
@@ -90,6 +91,16 @@ func (s Site) Configured() bool { return s.files != nil }
 // Names lists what goes into p1's folder.
 func (s Site) Names() []string { return s.files.paths() }
 
+// has says whether there is a file of that name, as FAT sees names.
+func (s *Site) has(name string) bool {
+	for p := range s.files {
+		if strings.EqualFold(p, name) {
+			return true
+		}
+	}
+	return false
+}
+
 // collect reads a folder and what is in it.
 func (s *Site) collect(dir, under string) error {
 	entries, err := os.ReadDir(dir)
@@ -108,6 +119,10 @@ func (s *Site) collect(dir, under string) error {
 		switch {
 		case st.IsDir():
 			err = s.collect(path, name+"/")
+		case strings.ContainsAny(name, "\\:*?\"<>|") || len(e.Name()) > nameMax:
+			err = fmt.Errorf("%s: a card's file system does not take that name", path)
+		case s.has(name):
+			err = fmt.Errorf("%s: another file differs from it in nothing but large and small letters, which a card's file system does not tell apart", path)
 		case !st.Mode().IsRegular():
 			err = fmt.Errorf("%s: is neither a file nor a folder", path)
 		case st.Size()+s.files.bytes() > siteBytesMax || len(s.files) >= siteFilesMax:

@@ -57,6 +57,8 @@ func TestSitesThatCantBe(t *testing.T) {
 		"bad key":       {map[string]string{ConfigFile: "", slot.PublicFile: "x"}, ConfigFile, "no key that can be read"},
 		"a large file":  {map[string]string{ConfigFile: "", "disk": strings.Repeat("x", siteBytesMax+1)}, ConfigFile, "keep other things elsewhere"},
 		"many, in sum":  {map[string]string{ConfigFile: "", "a": strings.Repeat("x", siteBytesMax/2+1), "b": strings.Repeat("x", siteBytesMax/2+1)}, ConfigFile, "keep other things elsewhere"},
+		"a name":        {map[string]string{ConfigFile: "", "a:b": ""}, ConfigFile, "does not take that name"},
+		"twice for FAT": {map[string]string{ConfigFile: "", "tls/CA.pem": "", "tls/ca.pem": ""}, ConfigFile, "large and small letters"},
 		"a broken link": {map[string]string{ConfigFile: ""}, ConfigFile, "no such file"},
 	} {
 		dir := folderWith(t, c.files)

@@ -145,17 +145,13 @@ func (p *packed) Read(b []byte) (int, error) {
 	n, err := p.r.Read(b[:min(int64(len(b)), p.left)])
 	p.sum.Write(b[:n])
 	p.left -= int64(n)
-	if err == io.EOF && p.left > 0 {
-		err = ErrTruncated
-	}
-	if err != nil && err != io.EOF {
+	switch {
+	case err == io.EOF && p.left > 0:
+		p.err = ErrTruncated
+	case err != nil && err != io.EOF:
 		p.err = short(err)
-		if errors.Is(err, ErrTruncated) {
-			p.err = ErrTruncated
-		}
-		return n, p.err
 	}
-	return n, nil
+	return n, p.err
 }
 
 // finish reads what the unpacker left over and compares.
