@@ -14,7 +14,7 @@ import (
 func boardFits(r *board.Report) string {
 	var b strings.Builder
 	if slices.ContainsFunc(r.Watchdogs, func(w board.Watchdog) bool { return !w.Active }) {
-		b.WriteString("[board]\n# Nobody feeds it. With systemd, RuntimeWatchdogSec=15 in /etc/systemd/system.conf is\n# the better way.\nwatchdog = \"/dev/watchdog\"\n\n")
+		b.WriteString("[board]\n# Nobody feeds the watchdog. With systemd, RuntimeWatchdogSec=15 in\n# /etc/systemd/system.conf is the better way.\nwatchdog = \"/dev/watchdog\"\n\n")
 	}
 	if led := statusLED(r.LEDs); led != "" {
 		fmt.Fprintf(&b, "[board.led]\nname = %q\n\n", led)
