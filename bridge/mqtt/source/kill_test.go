@@ -178,9 +178,18 @@ type childProcess struct {
 	lines chan string // one for each commit
 }
 
+// itself is this test's program once more. Where the tests of another processor
+// are run by an emulator (go test -exec), so is their child.
+func itself() *exec.Cmd {
+	if emulator := os.Getenv("CISTERN_EMULATOR"); emulator != "" {
+		return exec.Command(emulator, os.Args[0])
+	}
+	return exec.Command(os.Args[0])
+}
+
 func startChild(t *testing.T, m *mosquitto, file string) *childProcess {
 	t.Helper()
-	c := &childProcess{t: t, cmd: exec.Command(os.Args[0]), lines: make(chan string, 1000)}
+	c := &childProcess{t: t, cmd: itself(), lines: make(chan string, 1000)}
 	c.cmd.Env = append(os.Environ(), childURL+"=mqtt://"+m.address(), childFile+"="+file)
 	c.cmd.Stderr = os.Stderr
 	if !testing.Verbose() {
@@ -203,18 +212,21 @@ func startChild(t *testing.T, m *mosquitto, file string) *childProcess {
 	return c
 }
 
-// commits waits for n commits, or until they stop coming, and counts them.
+// commits waits for n commits, or until they stop coming, and counts them. The
+// first may take as long as a process takes to start on an emulated processor.
 func (c *childProcess) commits(n int) int {
 	c.t.Helper()
+	wait := patience
 	for i := range n {
 		select {
 		case _, ok := <-c.lines:
 			if !ok {
 				c.t.Fatal("the child ended by itself")
 			}
-		case <-time.After(2 * time.Second): // there is nothing more
+		case <-time.After(wait): // there is nothing more
 			return i
 		}
+		wait = 2 * time.Second
 	}
 	return n
 }

@@ -17,7 +17,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
-const patience = 10 * time.Second // for what takes milliseconds
+const patience = 30 * time.Second // for what takes milliseconds
 
 // mosquitto is a real broker on a free loopback port.
 type mosquitto struct {
