@@ -46,9 +46,7 @@ func TestInDebian(t *testing.T) {
 			t.Fatalf("after a step that failed the next ones tell nothing\n%s", g.vm.Tail())
 		}
 	}
-	if _, err := g.try("systemctl poweroff --no-block"); err != nil {
-		t.Fatal(err)
-	}
+	_, _ = g.try("systemctl poweroff") // the shell may go before it can say that it went well
 	end, err := g.vm.AwaitEnd(within(t, stepMax))
 	must(t, err)
 	if end != vm.PowerOff {
