@@ -24,6 +24,10 @@ const (
 type Keeper struct {
 	say     func(format string, args ...any)
 	stepped func()
+	// What tests replace: the clock, the servers, the kernel's flag.
+	set     func(time.Time) error
+	query   func(address string) (time.Duration, error)
+	confirm func(Action, time.Duration) error
 
 	servers atomic.Pointer[[]string]
 	changed chan struct{} // the network did
@@ -35,7 +39,7 @@ type Keeper struct {
 // New returns a keeper without servers. It calls stepped when servers have
 // confirmed the clock for the first time.
 func New(say func(string, ...any), stepped func()) *Keeper {
-	return &Keeper{say: say, stepped: stepped, changed: make(chan struct{}, 1)}
+	return &Keeper{say: say, stepped: stepped, set: setTime, query: query, confirm: confirm, changed: make(chan struct{}, 1)}
 }
 
 // Raise sets a clock that shows an earlier time than both, see Floor. What a
@@ -47,7 +51,7 @@ func (k *Keeper) Raise(built, kept time.Time) {
 	if !behind || k.synced.Load() {
 		return
 	}
-	if err := setTime(to); err != nil {
+	if err := k.set(to); err != nil {
 		k.say("clock: %v", err)
 		return
 	}
@@ -115,12 +119,12 @@ func (k *Keeper) round(ctx context.Context) (why string) {
 		return why
 	}
 	if action == Step {
-		if err := setTime(time.Now().Add(offset)); err != nil {
+		if err := k.set(time.Now().Add(offset)); err != nil {
 			return "can't be set: " + err.Error()
 		}
 		k.say("clock: set by %s to %s", offset.Round(time.Millisecond), time.Now().UTC().Format(time.RFC3339))
 	}
-	if err := confirm(action, offset); err != nil {
+	if err := k.confirm(action, offset); err != nil {
 		return "can't be confirmed to the kernel: " + err.Error()
 	}
 	if !k.synced.Swap(true) {
@@ -142,7 +146,7 @@ func (k *Keeper) ask(ctx context.Context) (offsets []time.Duration, problem erro
 	answers := make(chan answer, len(addresses))
 	for _, a := range addresses {
 		go func() {
-			offset, err := query(a)
+			offset, err := k.query(a)
 			answers <- answer{offset, err}
 		}()
 	}
