@@ -147,7 +147,7 @@ func manual(c card.Options, forward map[int]string) string {
 	host, port, _ := net.SplitHostPort(forward[card.MQTTPort])
 	text := fmt.Sprintf(`--- the gateway's ports are here:
       MQTT    mosquitto_pub -h %s -p %s -q 1 -t plant/line1 -m hello
-      status  http://%s/
+      status  curl http://%s/status
 `, host, port, forward[card.HTTPPort])
 	if c.Site != nil {
 		text += fmt.Sprintf("      site    build/cistern status --gateway %s --key-file %s/site.key\n", forward[card.SitePort], c.Site.Dir)
