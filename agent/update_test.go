@@ -140,6 +140,14 @@ func bootUpdate(t *testing.T, c *machine.Client, version string) {
 	if err := c.Reboot(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		if s, err := c.State(t.Context()); err == nil && s.LastUpdate.Result != machine.Written {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("it does not boot")
+		}
+	}
 }
 
 // running starts an agent and returns a client for it.

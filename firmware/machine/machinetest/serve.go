@@ -2,6 +2,7 @@ package machinetest
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -11,51 +12,64 @@ import (
 )
 
 func (m *Machine) update(w http.ResponseWriter, r *http.Request) {
-	m.mu.Lock()
-	busy, trial := m.writes > 0, m.state.Trial
-	if !busy {
-		m.writes++
-	}
-	m.mu.Unlock()
-	if busy {
-		refuse(w, http.StatusConflict, "another update is being written")
+	written, code, err := m.take(r.Body)
+	if err != nil {
+		refuse(w, code, err.Error())
 		return
 	}
-	defer func() {
-		m.mu.Lock()
-		m.writes--
-		m.mu.Unlock()
-	}()
-	if trial {
-		refuse(w, http.StatusConflict, "an update is on trial: wait until it is good or given up")
-		return
+	answer(w, http.StatusOK, written)
+}
+
+// take writes an update, or says why not and with which code.
+func (m *Machine) take(body io.Reader) (machine.WrittenUpdate, int, error) {
+	var none machine.WrittenUpdate
+	if err := m.begin(); err != nil {
+		return none, http.StatusConflict, err
 	}
-	manifest, err := slot.ReadHead(r.Body, nil)
+	manifest, err := slot.ReadHead(body, nil)
 	if err == nil && m.Refuse != nil {
 		err = m.Refuse(manifest)
 	}
-	if err != nil {
-		refuse(w, http.StatusUnprocessableEntity, err.Error())
-		return
-	}
-	m.mu.Lock()
-	m.state.Other.Version, m.state.Other.Build, m.state.Other.Problem = "", "", "an update was broken off"
-	m.mu.Unlock()
-	n, err := io.Copy(io.Discard, r.Body)
-	if err == nil && n != manifest.PackedBytes {
-		err = slot.ErrTruncated
+	if err == nil {
+		err = m.write(body, manifest)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.writes--
 	if err != nil {
 		m.asked = append(m.asked, "update broken off")
-		refuse(w, http.StatusUnprocessableEntity, err.Error())
-		return
+		return none, http.StatusUnprocessableEntity, err
 	}
 	m.asked = append(m.asked, "update "+manifest.Version)
 	m.state.Other = machine.Slot{Slot: m.state.Other.Slot, Version: manifest.Version, Build: manifest.Build}
 	m.state.LastUpdate = &machine.Update{Version: manifest.Version, Build: manifest.Build, Slot: m.state.Other.Slot, Result: machine.Written, At: time.Now()}
-	answer(w, http.StatusOK, machine.WrittenUpdate{Version: manifest.Version, Build: manifest.Build, Slot: m.state.Other.Slot})
+	return machine.WrittenUpdate{Version: manifest.Version, Build: manifest.Build, Slot: m.state.Other.Slot}, 0, nil
+}
+
+// begin admits one update at a time, and none while one is on trial.
+func (m *Machine) begin() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.writes > 0:
+		return errors.New("another update is being written")
+	case m.state.Trial:
+		return errors.New("an update is on trial: wait until it is good or given up")
+	}
+	m.writes++
+	return nil
+}
+
+// write reads what would go to the other slot, which holds nothing meanwhile.
+func (m *Machine) write(body io.Reader, manifest slot.Manifest) error {
+	m.mu.Lock()
+	m.state.Other.Version, m.state.Other.Build, m.state.Other.Problem = "", "", "an update was broken off"
+	m.mu.Unlock()
+	n, err := io.Copy(io.Discard, body)
+	if err == nil && n != manifest.PackedBytes {
+		err = slot.ErrTruncated
+	}
+	return err
 }
 
 func (m *Machine) reboot(w http.ResponseWriter, r *http.Request) {
@@ -90,7 +104,9 @@ func (m *Machine) good(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-func refuse(w http.ResponseWriter, code int, why string) { answer(w, code, machine.Refusal{Error: why}) }
+func refuse(w http.ResponseWriter, code int, why string) {
+	answer(w, code, machine.Refusal{Error: why})
+}
 
 func answer(w http.ResponseWriter, code int, v any) {
 	w.Header().Set("Content-Type", "application/json")
