@@ -53,8 +53,8 @@ func unsynced(t *testing.T) string {
 }
 
 // loses publishes, cuts the power and boots on an honest card. Confirmed
-// messages have to be missing then; a data partition that the gateway does not
-// dare to mount any more has lost them, too.
+// messages have to be missing then; data that the gateway does not dare to use any
+// more have lost them, too.
 func loses(t *testing.T, c *centre, g *Gateway, l *rig.Ledger) {
 	t.Helper()
 	stop := publish(t, g, l)
@@ -67,7 +67,7 @@ func loses(t *testing.T, c *centre, g *Gateway, l *rig.Ledger) {
 	_, err = g.On(t.Context())
 	must(t, err)
 	if broken(t, g) {
-		t.Log("the data partition is beyond what e2fsck repairs by itself: all is lost")
+		t.Log("the gateway refuses what the card gives it back: all is lost")
 		return
 	}
 	if v := c.judge(t, g, l); v.Lost == 0 {
@@ -75,24 +75,26 @@ func loses(t *testing.T, c *centre, g *Gateway, l *rig.Ledger) {
 	}
 }
 
-// noData is on the console when the gateway does not dare to use its data.
-const noData = "can't go on: "
+// On the console when the gateway does not dare to use its data: init says so
+// of the partition, the agent of its journal.
+var refusals = []string{"can't go on: ", "cistern: open store "}
 
-// broken tells whether the gateway refuses its data partition; else its agent
-// answers.
+// broken tells whether the gateway refuses its data; else its agent answers.
 func broken(t *testing.T, g *Gateway) bool {
 	t.Helper()
 	ctx, cancel := context.WithCancel(within(t, bootTime))
 	defer cancel()
-	refused := make(chan bool, 1)
-	go func() {
-		_, err := g.VM().Await(ctx, noData)
-		refused <- err == nil
-		cancel()
-	}()
+	refused := make(chan bool, len(refusals))
+	for _, text := range refusals {
+		go func() {
+			_, err := g.VM().Await(ctx, text)
+			refused <- err == nil
+			cancel()
+		}()
+	}
 	err := g.Ready(ctx)
 	cancel()
-	if <-refused {
+	if a, b := <-refused, <-refused; a || b {
 		return true
 	}
 	must(t, err)
