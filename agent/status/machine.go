@@ -150,8 +150,8 @@ func (f *flowing) end() {
 	f.ended = true
 	_ = f.control.SetReadDeadline(time.Now())
 	f.mu.Unlock()
-	f.reading.Lock()
-	f.reading.Unlock() // the read that was under way is over
+	f.reading.Lock() // until the read that was under way is over
+	defer f.reading.Unlock()
 }
 
 // Machine asks what the gateway runs on.
