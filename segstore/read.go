@@ -45,13 +45,16 @@ func (g *Log) readTo(now func() bounds, offset int64, buf []byte, sizeMax int) (
 	for {
 		b := now()
 		out, err := g.read(offset, b, buf, sizeMax)
-		if c := (*CorruptError)(nil); errors.As(err, &c) {
+		c := (*CorruptError)(nil)
+		if errors.As(err, &c) {
 			c.LastOffset = max(c.FirstOffset, min(c.LastOffset, b.limit-1))
 		}
 		after := now()
 		switch {
 		case after.cuts != b.cuts:
 			buf = out[:len(buf)] // what was read may have been cut off meanwhile
+		case c != nil && after.start > offset:
+			buf = out[:len(buf)] // not lost: it expired, and its segment went, after b
 		case !errors.Is(err, errRecycled):
 			return out, err
 		case after.start <= offset:

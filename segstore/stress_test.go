@@ -9,6 +9,7 @@ import (
 
 	"cistern/gossip/metadata"
 	"cistern/segstore/batch"
+	"cistern/segstore/vfs"
 )
 
 // TestReadersBesideRecycling runs writers, readers and house-keeping together in
@@ -48,6 +49,38 @@ func TestReadersBesideRecycling(t *testing.T) {
 	keeping.Wait()
 	if s.nextID <= uint64(s.pool.nextSlot) {
 		t.Errorf("%d segments in %d slots: none was recycled", s.nextID, s.pool.nextSlot)
+	}
+}
+
+// A reader that looked at the bounds before retention freed what it asks for is
+// told that it expired, not that flash lost it.
+func TestAReaderOvertakenByRetention(t *testing.T) {
+	s := openStore(t, crashConfig(vfs.NewPowerCut(), newMemMeta()))
+	c := testStream("bulk", 1)
+	c.Lane, c.WhenFull = "bulk", metadata.DropOldest
+	if err := s.PutStream(c); err != nil {
+		t.Fatal(err)
+	}
+	g := s.Log(metadata.PartitionID{Stream: "bulk"})
+	for i := range 40 {
+		if err := put(s, g, t, fmt.Sprintf("%20000d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone := g.StartOffset() - 1
+	if gone < 0 {
+		t.Fatal("nothing was freed")
+	}
+	looked := false
+	before := func() bounds {
+		b := g.visible()
+		if !looked {
+			looked, b.start = true, gone
+		}
+		return b
+	}
+	if buf, err := g.readTo(before, gone, nil, 8<<10); !errors.Is(err, ErrOffsetOutOfRange) || len(buf) > 0 {
+		t.Errorf("%d bytes, %v", len(buf), err)
 	}
 }
 
