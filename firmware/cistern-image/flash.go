@@ -131,7 +131,7 @@ func (o *flashOptions) open(c *cobra.Command, img string, bytes int64, device st
 			return nil, err
 		}
 	}
-	to, err := flash.Open(device)
+	to, err := flash.Open(device, d)
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("%w; writing to a card needs root: run the same with sudo", err)
 	}

@@ -26,6 +26,7 @@ const (
 type Device struct {
 	Name      string // sdb
 	Number    string // 8:16
+	Seq       string // counts what was plugged in since the system started; empty before Linux 5.15
 	Model     string
 	Kind      Kind
 	Bytes     int64
@@ -55,7 +56,7 @@ func Look(root, name string) (Device, error) {
 	if err != nil {
 		return Device{}, fmt.Errorf("%s: %w: %w", name, ErrNoDevice, err)
 	}
-	d := Device{Name: name, Number: text(dir, "dev"), Model: model(dir), Kind: kind(dir, name)}
+	d := Device{Name: name, Number: text(dir, "dev"), Seq: text(dir, "diskseq"), Model: model(dir), Kind: kind(dir, name)}
 	d.Removable, d.ReadOnly = text(dir, "removable") == "1", text(dir, "ro") == "1"
 	if d.Bytes, err = size(dir); err != nil {
 		return Device{}, fmt.Errorf("%s: its size: %w", name, err)

@@ -162,6 +162,26 @@ func TestWhatIsNoCardIsRefused(t *testing.T) {
 	}
 }
 
+// Two cards of one maker differ in nothing but when they were plugged in.
+func TestACardThatWasChangedIsAnother(t *testing.T) {
+	tr := newTree(t)
+	tr.stick()
+	tr.write("sys/class/block/sdb/diskseq", "7\n")
+	seen := tr.look("sdb")
+	if !seen.Same(tr.look("sdb")) {
+		t.Error("it is not what it was")
+	}
+	for file, text := range map[string]string{"diskseq": "8\n", "size": "1000000\n", "device/model": "Extreme\n", "dev": "8:32\n"} {
+		tr := newTree(t)
+		tr.stick()
+		tr.write("sys/class/block/sdb/diskseq", "7\n")
+		tr.write("sys/class/block/sdb/"+file, text)
+		if seen.Same(tr.look("sdb")) {
+			t.Errorf("another %s, and still the same", file)
+		}
+	}
+}
+
 func TestAPartitionIsRefused(t *testing.T) {
 	tr := newTree(t)
 	tr.stick()

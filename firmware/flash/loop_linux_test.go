@@ -4,6 +4,7 @@ package flash
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,7 +59,7 @@ func TestALoopDevice(t *testing.T) {
 	if rs := d.Refuse(int64(len(img))); len(rs) != 1 || !rs[0].Force {
 		t.Errorf("%+v", rs)
 	}
-	to, err := Open(dev)
+	to, err := Open(dev, d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +71,7 @@ func TestALoopDevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Two exclusive owners there can't be: what a mount is, too.
-	if second, err := Open(dev); err == nil {
+	if second, err := Open(dev, d); err == nil {
 		second.Close()
 		t.Error("opened twice")
 	} else if !strings.Contains(err.Error(), "something uses it") {
@@ -103,8 +104,41 @@ func TestAMountedLoopDevice(t *testing.T) {
 	if len(d.Uses) != 1 || !strings.Contains(d.Uses[0], at) {
 		t.Errorf("uses: %q", d.Uses)
 	}
-	if f, err := Open(dev); err == nil {
+	if f, err := Open(dev, d); err == nil {
 		f.Close()
 		t.Error("a mounted device was opened")
+	}
+}
+
+// A card that was pulled while its name was asked for is another disk by now.
+func TestAnotherDeviceOfThatNameIsNotOpened(t *testing.T) {
+	dev := loop(t, 8<<20)
+	name, err := Find(dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen, err := Look("/", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seen.Seq == "" {
+		t.Error("this kernel counts no devices")
+	}
+	other := loop(t, 8<<20)
+	if f, err := Open(other, seen); !errors.Is(err, ErrChanged) {
+		t.Errorf("another one was opened: %v, %v", f, err)
+	}
+	if out, err := exec.Command("losetup", "--detach", dev).CombinedOutput(); err != nil {
+		t.Fatalf("losetup: %v: %s", err, out)
+	}
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 8<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("losetup", dev, path).CombinedOutput(); err != nil {
+		t.Fatalf("losetup: %v: %s", err, out)
+	}
+	if f, err := Open(dev, seen); !errors.Is(err, ErrChanged) {
+		t.Errorf("the next one of its name was opened: %v, %v", f, err)
 	}
 }

@@ -16,7 +16,7 @@ var errLinux = errors.New("writing to a card needs Linux; elsewhere use Raspberr
 func Find(string) (string, error) { return "", errLinux }
 
 // Open needs Linux.
-func Open(string) (*slot.File, error) { return nil, errLinux }
+func Open(string, Device) (*slot.File, error) { return nil, errLinux }
 
 // Reread needs Linux.
 func Reread(string) error { return errLinux }

@@ -46,6 +46,12 @@ func (d Device) Refuse(imageBytes int64) []Refusal {
 	return out
 }
 
+// Same says whether now is what d was: a name and a number go to the next disk
+// as soon as the one before is pulled out.
+func (d Device) Same(now Device) bool {
+	return d.Name == now.Name && d.Number == now.Number && d.Seq == now.Seq && d.Model == now.Model && d.Kind == now.Kind && d.Bytes == now.Bytes
+}
+
 // Data names the partitions that hold the records of a gateway.
 func (d Device) Data(label string) []string {
 	var out []string
