@@ -76,7 +76,13 @@ func TestRefusals(t *testing.T) {
 	fails(t, `board "toaster"`, "build", "--board", "toaster", "--cache", dir)
 	fails(t, "must be called cistern.toml", "build", "--config", text, "--cache", dir)
 	fails(t, "in Cistern's source tree", "build", "--source", dir)
-	fails(t, "never belongs on a card", "gateway", card, text, filepath.Join(dir, slot.PrivateFile))
+	if err := image.WriteKeys(dir); err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(dir, slot.PrivateFile)
+	fails(t, "never belongs on a card", "gateway", card, text, key)
+	fails(t, "never belongs on a card", "gateway", card, key, "--unchecked")
+	fails(t, "never belongs on a card", "flash", card, filepath.Join(dir, "keyless"), "--to-file", "--gateway", key, "--unchecked")
 	fails(t, "two files gateway.toml", "gateway", card, text, filepath.Join(dir, image.GatewayFile))
 	if exists(filepath.Join(dir, "new")) {
 		t.Error("a refused flash has written something")

@@ -50,15 +50,15 @@ func putGateway(c *cobra.Command, check *checking, to string, paths []string) er
 		if i == 0 {
 			name = image.GatewayFile
 		}
-		if name == slot.PrivateFile {
-			return fmt.Errorf("%s: never belongs on a card: who finds it can put any system on your gateways", p)
-		}
 		if _, twice := add[name]; twice {
 			return fmt.Errorf("%s: there would be two files %s on the card", p, name)
 		}
 		b, err := os.ReadFile(p)
 		if err != nil {
 			return err
+		}
+		if slot.HoldsPrivate(b) {
+			return fmt.Errorf("%s: %w", p, image.ErrPrivate)
 		}
 		add[name] = b
 	}

@@ -141,6 +141,11 @@ const noSite = `# No configuration yet: the gateway listens for MQTT on itself o
 // AddToCard puts files into p1's folder of an image or a card, over those of
 // the same names.
 func AddToCard(ctx context.Context, path string, add map[string][]byte, seconds int64) error {
+	for _, b := range add {
+		if slot.HoldsPrivate(b) {
+			return ErrPrivate
+		}
+	}
 	d, err := slot.Open(path)
 	if err != nil {
 		return err

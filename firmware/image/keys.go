@@ -11,6 +11,10 @@ import (
 	"cistern/firmware/slot"
 )
 
+// ErrPrivate is found in the error of who would put update.key onto a card,
+// under whatever name.
+var ErrPrivate = errors.New("the key that signs updates never belongs on a card: who finds it can put any system on your gateways")
+
 // WriteKeys makes the keys of updates in a folder. What is there stays.
 func WriteKeys(dir string) error {
 	public, private, err := ed25519.GenerateKey(nil)

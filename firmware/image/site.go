@@ -133,6 +133,9 @@ func (s *Site) collect(dir, under string) error {
 			if s.files[name] == nil {
 				s.files[name] = []byte{} // an empty file is a file
 			}
+			if err == nil && slot.HoldsPrivate(s.files[name]) {
+				err = fmt.Errorf("%s: %w; keep its copies elsewhere", path, ErrPrivate)
+			}
 		}
 		if err != nil {
 			return err

@@ -73,6 +73,30 @@ func TestSitesThatCantBe(t *testing.T) {
 	}
 }
 
+// Under any name: a copy of update.key is one.
+func TestACopyOfTheKeyStaysHome(t *testing.T) {
+	dir := folderWith(t, map[string]string{ConfigFile: ""})
+	if err := WriteKeys(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadSite(filepath.Join(dir, ConfigFile)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"update.key.bak", "UPDATE.KEY", "keys/plant-7"} {
+		p := filepath.Join(dir, name)
+		key, err := os.ReadFile(filepath.Join(dir, slot.PrivateFile))
+		if err := errors.Join(err, os.MkdirAll(filepath.Dir(p), 0o700), os.WriteFile(p, append([]byte("# a copy\r\n"), key...), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadSite(filepath.Join(dir, ConfigFile)); !errors.Is(err, ErrPrivate) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := os.Remove(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestNoSite(t *testing.T) {
 	s, err := ReadSite("")
 	if err != nil || s.Configured() {

@@ -48,6 +48,17 @@ func ParsePrivate(text string) (ed25519.PrivateKey, error) {
 	return ed25519.NewKeyFromSeed(b), nil
 }
 
+// HoldsPrivate says whether a file, whatever it is called, has an update.key in
+// it.
+func HoldsPrivate(b []byte) bool {
+	for line := range strings.Lines(string(b)) {
+		if _, err := ParsePrivate(line); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
 func parseKey(text, prefix, name string, size int) ([]byte, error) {
 	text = strings.TrimSpace(text)
 	rest, ok := strings.CutPrefix(text, prefix)
