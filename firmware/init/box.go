@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cistern/firmware/init/trial"
@@ -48,7 +49,8 @@ type box struct {
 	fill    func(*machine.State) // what others know
 	end     chan<- ending        // with room for one
 
-	writing sync.Mutex // held while the other slot is written
+	writing sync.Mutex  // held while the other slot is written, or an end is decided
+	partial atomic.Bool // the other slot holds half an update
 
 	mu     sync.Mutex
 	record *machine.Update
@@ -101,16 +103,20 @@ func (b *box) State() *machine.State {
 	return s
 }
 
-// other reads what the slot that does not run holds.
+// other reads what the slot that does not run holds. It takes no lock: the card
+// may be slow, and who only looks must keep nobody from an order.
 func (b *box) other() machine.Slot {
 	is := b.run.Slot.Other()
 	s := machine.Slot{Slot: is.String()}
-	if !b.writing.TryLock() {
+	var r slot.Release
+	var err error
+	if !b.partial.Load() {
+		r, err = slot.ReadRelease(is.On(b.card))
+	}
+	if b.partial.Load() { // at the latest since it was read
 		s.Problem = "an update is being written to it"
 		return s
 	}
-	defer b.writing.Unlock()
-	r, err := slot.ReadRelease(is.On(b.card))
 	if err != nil {
 		s.Problem = err.Error()
 		return s
@@ -137,7 +143,9 @@ func (b *box) Update(_ context.Context, file io.Reader) (machine.WrittenUpdate, 
 	}
 	other := b.run.Slot.Other()
 	b.say("update: writing slot %s", other)
+	b.partial.Store(true)
 	m, err := slot.Apply(file, b.key, b.board, other.On(b.card), b.progress())
+	b.partial.Store(false)
 	if err != nil {
 		b.say("update: %v", err)
 		return none, err

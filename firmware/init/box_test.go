@@ -240,9 +240,14 @@ func TestWhatIsRefused(t *testing.T) {
 	if err := b.Reboot(false); !errors.Is(err, errBusy) {
 		t.Errorf("a reboot in the middle of an update: %v", err)
 	}
+	if s := b.State(); s.Other.Problem != "" {
+		t.Errorf("nothing was written yet: %+v", s.Other)
+	}
+	b.partial.Store(true)
 	if s := b.State(); s.Other.Problem == "" {
 		t.Error("the slot that is being written has no problem")
 	}
+	b.partial.Store(false)
 	b.writing.Unlock()
 
 	if _, err := b.Update(t.Context(), bytes.NewReader(w.update[:len(w.update)-1])); err == nil {
@@ -257,6 +262,47 @@ func TestWhatIsRefused(t *testing.T) {
 	}
 	if err := b.Poweroff(); !errors.Is(err, errBusy) {
 		t.Errorf("a second end: %v", err)
+	}
+}
+
+// slowCard does not answer reads before it is told to.
+type slowCard struct {
+	slot.Disk
+	asked, answer chan struct{}
+}
+
+func (c slowCard) ReadAt(p []byte, off int64) (int, error) {
+	select {
+	case c.asked <- struct{}{}:
+	default:
+	}
+	<-c.answer
+	return c.Disk.ReadAt(p, off)
+}
+
+// Who only looks, on a card that stalls, keeps nobody from looking or from
+// switching off.
+func TestLookingRefusesNoOrder(t *testing.T) {
+	w := newWorld(t)
+	b, ends := w.boot()
+	slow := slowCard{b.card, make(chan struct{}), make(chan struct{})}
+	b.card = slow
+	looks := make(chan *machine.State)
+	for range 2 {
+		go func() { looks <- b.State() }()
+		<-slow.asked
+	}
+	if err := b.Poweroff(); err != nil {
+		t.Errorf("switching off: %v", err)
+	}
+	close(slow.answer)
+	for range 2 {
+		if s := <-looks; s.Other.Version != "v1" {
+			t.Errorf("looked: %+v", s.Other)
+		}
+	}
+	if how := <-ends; !how.off {
+		t.Errorf("ends with %+v", how)
 	}
 }
 
