@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"cistern/firmware/machine"
 )
@@ -73,9 +74,14 @@ func Write(folder string, u *machine.Update) error {
 	return WriteFile(filepath.Join(folder, FileName), append(text, '\n'))
 }
 
+// writing: see WriteFile.
+var writing sync.Mutex
+
 // WriteFile replaces a small file, durably: its content before its name, its
 // name before the return.
 func WriteFile(name string, content []byte) error {
+	writing.Lock() // an order and a trial's end may come at once, to one name
+	defer writing.Unlock()
 	// One name for all: what a power cut leaves behind is written over.
 	f, err := os.Create(filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".new"))
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -77,6 +78,25 @@ func TestRecordIsReplacedWhole(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
+}
+
+// An order and the end of a trial's time may come at the same moment.
+func TestRecordIsWrittenByTwo(t *testing.T) {
+	dir := t.TempDir()
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() {
+			for range 100 {
+				if err := Write(dir, Try("v2", "two", slot.B, before)); err != nil {
+					t.Error(err)
+				}
+				if u, err := Read(dir); u == nil || err != nil {
+					t.Errorf("read %v, %v", u, err)
+				}
+			}
+		})
+	}
+	both.Wait()
 }
 
 func TestReadRefusesWhatIsNoRecord(t *testing.T) {
