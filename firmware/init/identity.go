@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,13 +79,16 @@ func booted(root string, o options, byDefault slot.Slot) (running slot.Slot, try
 	}
 	partition, ok := treeNumber(root, "partition")
 	if !ok {
-		return byDefault, false, errors.New("the firmware does not say which slot it booted; taken for the one in " + slot.AutobootFile)
+		return byDefault, false, errors.New("the firmware does not say which slot it booted")
 	}
 	running, err = slot.ByPartition(int(partition))
 	if err != nil {
 		return byDefault, false, err
 	}
-	tried, _ := treeNumber(root, "tryboot")
+	tried, ok := treeNumber(root, "tryboot")
+	if !ok { // what autoboot.txt does not name is booted as a try only
+		return running, byDefault != 0 && running != byDefault, nil
+	}
 	return running, tried != 0, nil
 }
 
@@ -97,6 +101,22 @@ func treeNumber(root, name string) (uint32, bool) {
 	return binary.BigEndian.Uint32(b), true
 }
 
+// holding is the slot that alone holds the system that runs: 0 if both do, or
+// neither.
+func holding(card slot.Disk, r slot.Release) (found slot.Slot) {
+	for _, s := range []slot.Slot{slot.A, slot.B} {
+		held, err := slot.ReadRelease(s.On(card))
+		switch {
+		case err != nil || held.Build != r.Build:
+		case found != 0:
+			return 0
+		default:
+			found = s
+		}
+	}
+	return found
+}
+
 // running puts together what this boot is.
 func running(root string, o options, card slot.Disk, r slot.Release) (trial.Running, error) {
 	byDefault, err := slot.Default(card)
@@ -106,6 +126,13 @@ func running(root string, o options, card slot.Disk, r slot.Release) (trial.Runn
 		err = errors.Join(errors.New("which slot boots is not known"), err)
 	}
 	is, try, from := booted(root, o, byDefault)
+	if from != nil {
+		// A trial that was taken for the slot before it would never be called good.
+		if held := holding(card, r); held != 0 {
+			is, try = held, byDefault != 0 && held != byDefault
+		}
+		from = fmt.Errorf("%w; taken for slot %s, by what they hold and %s names", from, is, slot.AutobootFile)
+	}
 	if byDefault == 0 {
 		byDefault = is
 	}

@@ -86,6 +86,14 @@ func TestBootedAsksWhoKnows(t *testing.T) {
 	if s, try, err := booted(root, options{}, slot.A); s != slot.B || !try || err != nil {
 		t.Errorf("a Pi's firmware: %s, %t, %v", s, try, err)
 	}
+	for _, name := range []string{slot.A.String(), slot.B.String()} {
+		s, _ := slot.Parse(name)
+		r := filepath.Join(root, name)
+		put(t, r, bootloaderDir+"/partition", string([]byte{0, 0, 0, byte(s.Partition())}))
+		if is, try, err := booted(r, options{}, slot.A); is != s || try != (s == slot.B) || err != nil {
+			t.Errorf("a firmware that says nothing of tries, slot %s: %s, %t, %v", s, is, try, err)
+		}
+	}
 	if s, try, err := booted(root, options{slot: slot.A}, slot.B); s != slot.A || try || err != nil {
 		t.Errorf("the command line: %s, %t, %v", s, try, err)
 	}
@@ -107,6 +115,29 @@ func TestRunningWithoutAnAutoboot(t *testing.T) {
 	}
 	if r, err := running(t.TempDir(), options{}, d, slot.Release{}); err == nil || r.Slot != 0 {
 		t.Errorf("nobody knows: %+v, %v", r, err)
+	}
+}
+
+// A firmware that does not say what it booted: the slots say which of them it was.
+func TestRunningByWhatTheSlotsHold(t *testing.T) {
+	one, image := systemImage(t, "v1")
+	two, second := systemImage(t, "v2")
+	d := freshCard(t, image)
+	r, err := running(t.TempDir(), options{}, d, one)
+	if err == nil || r.Slot != slot.A || r.OnTrial() {
+		t.Errorf("the same in both: %+v, %v", r, err)
+	}
+	if _, err := slot.B.On(d).WriteAt(second, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		release slot.Release
+		slot    slot.Slot
+	}{{one, slot.A}, {two, slot.B}, {slot.Release{Build: "another"}, slot.A}} {
+		r, err := running(t.TempDir(), options{}, d, c.release)
+		if err == nil || r.Slot != c.slot || r.OnTrial() != (c.slot == slot.B) {
+			t.Errorf("%s runs: %+v, %v", c.release.Build, r, err)
+		}
 	}
 }
 

@@ -57,8 +57,8 @@ func Booted(was *machine.Update, r Running, now time.Time) *machine.Update {
 	if was == nil || was.Result != machine.Trying && was.Result != machine.Written {
 		return was
 	}
-	if was.Slot == r.Slot.String() && was.Build == r.Build {
-		return Called(was, now)
+	if was.Slot == r.Slot.String() && was.Build == r.Build && r.Slot == r.Default {
+		return Called(was, now) // else the firmware came here by itself, past a slot that does not boot
 	}
 	if was.Result == machine.Written {
 		return was

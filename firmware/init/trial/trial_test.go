@@ -17,7 +17,9 @@ var (
 	now    = before.Add(time.Hour)
 	old    = Running{Slot: slot.A, Default: slot.A, Version: "v1", Build: "one"}
 	tried  = Running{Slot: slot.B, Default: slot.A, Trial: true, Version: "v2", Build: "two"}
-	named  = Running{Slot: slot.B, Default: slot.B, Version: "v2", Build: "two"}
+	// fallback: not named, not tried.
+	fallback = Running{Slot: slot.B, Default: slot.A, Version: "v2", Build: "two"}
+	named    = Running{Slot: slot.B, Default: slot.B, Version: "v2", Build: "two"}
 )
 
 func TestBootedTellsWhatMustHaveHappened(t *testing.T) {
@@ -43,6 +45,8 @@ func TestBootedTellsWhatMustHaveHappened(t *testing.T) {
 		{"good before", Called(trying, before), named, machine.Good, ""},
 		{"rolled back before", Booted(noted, old, before), old, machine.RolledBack, "it hung"},
 		{"tried, though its slot is the one that boots", trying, Running{Slot: slot.B, Default: slot.B, Trial: true, Version: "v2", Build: "two"}, machine.Good, ""},
+		{"not yet tried, but its slot boots since the other does not", written, fallback, machine.Written, ""},
+		{"given up, but its slot boots since the other does not", noted, fallback, machine.RolledBack, "it hung"},
 	} {
 		got := Booted(c.was, c.run, now)
 		if got == nil {
@@ -127,7 +131,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, r := range []Running{old, tried, named} {
+		for _, r := range []Running{old, tried, fallback, named} {
 			if b := Booted(u, r, now); b.Result == machine.Trying && !r.OnTrial() {
 				t.Errorf("%+v stays on trial in %+v", u, r)
 			}
