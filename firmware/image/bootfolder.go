@@ -36,7 +36,7 @@ func BootNames(card io.ReaderAt) ([]string, error) {
 // Extract copies p1's folder into dir, as the gateway would see it.
 func Extract(card io.ReaderAt, dir string) error {
 	return walk(card, func(f *slot.FAT, path string, _ slot.FATEntry) error {
-		b, err := f.ReadFile(BootFolder+"/"+path, siteBytesMax)
+		b, err := f.ReadFile(BootFolder+"/"+path, slot.ConfigBytesMax)
 		if err != nil {
 			return err
 		}
@@ -65,8 +65,9 @@ func walk(card io.ReaderAt, visit func(f *slot.FAT, path string, e slot.FATEntry
 			files++
 			bytes += e.Bytes
 			switch {
-			case files > siteFilesMax || bytes > siteBytesMax || depth > depthMax:
-				return fmt.Errorf("%s: holds more than %d files, %d MiB or %d folders in each other", BootFolder, siteFilesMax, siteBytesMax>>20, depthMax)
+			case files > slot.ConfigFilesMax || bytes > slot.ConfigBytesMax || depth > slot.ConfigDepthMax:
+				return fmt.Errorf("%s: holds more than %d files, %d MiB or %d folders in each other",
+					BootFolder, slot.ConfigFilesMax, slot.ConfigBytesMax>>20, slot.ConfigDepthMax)
 			case strings.ContainsAny(e.Name, "/\\\x00") || e.Name == "" || e.Name == "." || e.Name == "..":
 				return fmt.Errorf("%s: %w: a file is called %q", BootFolder, errName, e.Name)
 			case e.Folder:
@@ -82,8 +83,5 @@ func walk(card io.ReaderAt, visit func(f *slot.FAT, path string, e slot.FATEntry
 	}
 	return each("", 0)
 }
-
-// depthMax is how deep folders may lie in each other.
-const depthMax = 8
 
 var errName = errors.New("no name for a file")

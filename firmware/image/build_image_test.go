@@ -44,7 +44,7 @@ func options(t *testing.T, board string) Options {
 func testSite(t *testing.T) Site {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		ConfigFile: "# nothing\n", GatewayFile: "", "site.key": "secret\n", "tls/ca.pem": "a certificate\n",
+		ConfigFile: "# nothing\n", GatewayFile: "", "site.key": "secret\n", "tls/ca.pem": "a certificate\n", "tls/für alle.pem": "another\n",
 		"old.img": "no", ".hidden": "no", piExtraFile: "dtoverlay=i2c-rtc,ds3231\n",
 	} {
 		p := filepath.Join(dir, name)
@@ -201,7 +201,7 @@ func TestWhatIsOnTheCard(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"cistern/cistern.toml": "# nothing\n", "cistern/gateway.toml": "", "cistern/site.key": "secret\n",
-		"cistern/tls/ca.pem": "a certificate\n", "config.txt": "",
+		"cistern/tls/ca.pem": "a certificate\n", "cistern/tls/für alle.pem": "another\n", "config.txt": "",
 	} {
 		if b, err := boot.ReadFile(name, 1<<20); err != nil || string(b) != want {
 			t.Errorf("%s is %q, %v", name, b, err)

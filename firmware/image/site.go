@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"cistern/firmware/slot"
 )
@@ -19,12 +21,7 @@ const (
 	GatewayFile = "gateway.toml"
 )
 
-// Limits of a site's folder: it has to fit on p1 beside what boots.
-const (
-	siteBytesMax = 16 << 20
-	siteFilesMax = 500
-	nameMax      = 255
-)
+const nameMax = 255 // of FAT
 
 // stays says which files of a site's folder never go onto a card.
 func stays(name string) bool {
@@ -34,6 +31,18 @@ func stays(name string) bool {
 	}
 	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") ||
 		name == slot.PrivateFile || name == slot.PublicFile || name == piExtraFile
+}
+
+// unfit says whether FAT would refuse a path, or change it: it takes away dots
+// and spaces at the end of a name.
+func unfit(path string) bool {
+	for _, name := range strings.Split(path, "/") {
+		if strings.ContainsAny(name, "\\:*?\"<>|") || strings.TrimRight(name, ". ") != name ||
+			strings.ContainsFunc(name, unicode.IsControl) || !utf8.ValidString(name) {
+			return true
+		}
+	}
+	return false
 }
 
 // Site is what a site's folder gives to an image.
@@ -118,16 +127,19 @@ func (s *Site) collect(dir, under string) error {
 		}
 		switch {
 		case st.IsDir():
+			if strings.Count(name, "/") == slot.ConfigDepthMax {
+				return fmt.Errorf("%s: more than %d folders lie in each other", path, slot.ConfigDepthMax)
+			}
 			err = s.collect(path, name+"/")
-		case strings.ContainsAny(name, "\\:*?\"<>|") || len(e.Name()) > nameMax:
+		case unfit(name) || len(e.Name()) > nameMax:
 			err = fmt.Errorf("%s: a card's file system does not take that name", path)
 		case s.has(name):
 			err = fmt.Errorf("%s: another file differs from it in nothing but large and small letters, which a card's file system does not tell apart", path)
 		case !st.Mode().IsRegular():
 			err = fmt.Errorf("%s: is neither a file nor a folder", path)
-		case st.Size()+s.files.bytes() > siteBytesMax || len(s.files) >= siteFilesMax:
+		case st.Size()+s.files.bytes() > slot.ConfigBytesMax || len(s.files)+len(foldersOf(s.files)) >= slot.ConfigFilesMax:
 			err = fmt.Errorf("%s: the site's folder holds more than %d MiB or %d files; everything in it goes onto the card, "+
-				"so keep other things elsewhere", path, siteBytesMax>>20, siteFilesMax)
+				"so keep other things elsewhere", path, slot.ConfigBytesMax>>20, slot.ConfigFilesMax)
 		default:
 			s.files[name], err = os.ReadFile(path)
 			if s.files[name] == nil {

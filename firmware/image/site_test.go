@@ -55,9 +55,11 @@ func TestSitesThatCantBe(t *testing.T) {
 		"none":          {map[string]string{"x": ""}, ConfigFile, "does not exist"},
 		"no such":       {nil, "nowhere/" + ConfigFile, "no such file"},
 		"bad key":       {map[string]string{ConfigFile: "", slot.PublicFile: "x"}, ConfigFile, "no key that can be read"},
-		"a large file":  {map[string]string{ConfigFile: "", "disk": strings.Repeat("x", siteBytesMax+1)}, ConfigFile, "keep other things elsewhere"},
-		"many, in sum":  {map[string]string{ConfigFile: "", "a": strings.Repeat("x", siteBytesMax/2+1), "b": strings.Repeat("x", siteBytesMax/2+1)}, ConfigFile, "keep other things elsewhere"},
+		"a large file":  {map[string]string{ConfigFile: "", "disk": strings.Repeat("x", slot.ConfigBytesMax+1)}, ConfigFile, "keep other things elsewhere"},
+		"many, in sum":  {map[string]string{ConfigFile: "", "a": strings.Repeat("x", slot.ConfigBytesMax/2+1), "b": strings.Repeat("x", slot.ConfigBytesMax/2+1)}, ConfigFile, "keep other things elsewhere"},
 		"a name":        {map[string]string{ConfigFile: "", "a:b": ""}, ConfigFile, "does not take that name"},
+		"a dot behind":  {map[string]string{ConfigFile: "", "tls./ca.pem": ""}, ConfigFile, "does not take that name"},
+		"too deep":      {map[string]string{ConfigFile: "", "1/2/3/4/5/x": ""}, ConfigFile, "folders lie in each other"},
 		"twice for FAT": {map[string]string{ConfigFile: "", "tls/CA.pem": "", "tls/ca.pem": ""}, ConfigFile, "large and small letters"},
 		"a broken link": {map[string]string{ConfigFile: ""}, ConfigFile, "no such file"},
 	} {

@@ -71,7 +71,7 @@ func (c call) run(ctx context.Context, name string, args ...string) ([]byte, err
 // sameEverywhere is what makes the tools write the same bytes on every machine.
 func sameEverywhere(seconds int64) []string {
 	return []string{
-		"TZ=UTC", "LC_ALL=C", "MTOOLSRC=/dev/null", "MTOOLS_SKIP_CHECK=1",
+		"TZ=UTC", "LC_ALL=C.UTF-8", "MTOOLSRC=/dev/null", "MTOOLS_SKIP_CHECK=1",
 		fmt.Sprintf("SOURCE_DATE_EPOCH=%d", seconds),
 		fmt.Sprintf("E2FSPROGS_FAKE_TIME=%d", seconds),
 		"MKE2FS_CONFIG=/dev/null",

@@ -42,6 +42,14 @@ const (
 	DataLabel = "cistern-data"
 )
 
+// Limits of the folder with the configuration on p1: init copies it to memory,
+// so who makes a card refuses what init would not take.
+const (
+	ConfigFilesMax = 200 // and folders
+	ConfigBytesMax = 8 << 20
+	ConfigDepthMax = 4 // folders in each other
+)
+
 // Slot is one of the two places a system can be in.
 type Slot byte
 

@@ -15,13 +15,6 @@ import (
 // ConfigFolder is what an operator edits, on the boot partition.
 const ConfigFolder = "cistern"
 
-// Limits of it. It is copied to memory.
-const (
-	filesMax     = 64
-	fileBytesMax = 4 << 20
-	allBytesMax  = 8 << 20
-)
-
 // CopyConfig copies the operator's files from the boot partition to a folder
 // that is there, for a user of its own. The partition is read without mounting
 // it: nothing of it can be written by accident, and no kernel code parses what
@@ -32,44 +25,80 @@ func CopyConfig(card io.ReaderAt, to string, uid, gid int) (copied int, err erro
 	if err != nil {
 		return 0, err
 	}
-	entries, err := f.List(ConfigFolder)
-	if errors.Is(err, fs.ErrNotExist) {
+	c := copying{f: f, to: to, uid: uid, gid: gid}
+	err = c.folder("", 0)
+	if errors.Is(err, fs.ErrNotExist) && c.seen == 0 {
 		return 0, fmt.Errorf("the boot partition %s has no folder %q; the defaults are used", slot.BootLabel, ConfigFolder)
 	}
-	if err != nil {
-		return 0, err
-	}
-	var failed []error
-	total := int64(0)
-	for _, e := range entries {
-		switch {
-		case e.Folder || !wanted(e.Name):
-			continue
-		case copied == filesMax:
-			return copied, errors.Join(append(failed, fmt.Errorf("%s: more than %d files; the rest is not taken", ConfigFolder, filesMax))...)
-		case total+e.Bytes > allBytesMax:
-			failed = append(failed, fmt.Errorf("%s/%s: all files together have more than %d bytes", ConfigFolder, e.Name, allBytesMax))
-			continue
-		}
-		if err := copyFile(f, e.Name, to, uid, gid); err != nil {
-			failed = append(failed, err)
-			continue
-		}
-		copied, total = copied+1, total+e.Bytes
-	}
-	return copied, errors.Join(failed...)
+	return c.copied, errors.Join(append(c.failed, err)...)
 }
 
-func copyFile(f *slot.FAT, name, to string, uid, gid int) error {
-	content, err := f.ReadFile(ConfigFolder+"/"+name, fileBytesMax)
+// copying is a walk over the folder, whose limits hold for all of it.
+type copying struct {
+	f            *slot.FAT
+	to           string
+	uid, gid     int
+	seen, copied int
+	bytes        int64
+	failed       []error
+}
+
+// folder copies what is in one, by its path in ConfigFolder with a slash behind.
+func (c *copying) folder(under string, depth int) error {
+	entries, err := c.f.List(ConfigFolder + "/" + under)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(to, name)
+	for _, e := range entries {
+		if !wanted(e.Name) {
+			continue
+		}
+		name := under + e.Name
+		if c.seen++; c.seen > slot.ConfigFilesMax {
+			return fmt.Errorf("%s: more than %d files and folders; the rest is not taken", ConfigFolder, slot.ConfigFilesMax)
+		}
+		switch {
+		case !e.Folder:
+			err = c.file(name, e.Bytes)
+		case depth == slot.ConfigDepthMax:
+			err = fmt.Errorf("%s/%s: more than %d folders lie in each other", ConfigFolder, name, slot.ConfigDepthMax)
+		default:
+			if err = c.make(name); err == nil {
+				err = c.folder(name+"/", depth+1)
+			}
+		}
+		if err != nil {
+			c.failed = append(c.failed, err)
+		}
+	}
+	return nil
+}
+
+func (c *copying) make(name string) error {
+	path := filepath.Join(c.to, name)
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return os.Chown(path, c.uid, c.gid)
+}
+
+func (c *copying) file(name string, bytes int64) error {
+	if c.bytes+bytes > slot.ConfigBytesMax {
+		return fmt.Errorf("%s/%s: all files together have more than %d bytes", ConfigFolder, name, slot.ConfigBytesMax)
+	}
+	content, err := c.f.ReadFile(ConfigFolder+"/"+name, slot.ConfigBytesMax)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(c.to, name)
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		return err
 	}
-	return os.Chown(path, uid, gid)
+	if err := os.Chown(path, c.uid, c.gid); err != nil {
+		return err
+	}
+	c.copied, c.bytes = c.copied+1, c.bytes+bytes
+	return nil
 }
 
 // wanted leaves out what laptops put into every folder, and names that are no

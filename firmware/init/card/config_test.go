@@ -2,6 +2,7 @@ package card
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,20 +19,23 @@ func copied(t *testing.T, files ...cardtest.File) (got map[string]string, err er
 	fat := offset{cardtest.FAT(16<<20, files...), slot.BootStart}
 	n, err := CopyConfig(fat, to, os.Getuid(), os.Getgid())
 	got = map[string]string{}
-	entries, failed := os.ReadDir(to)
-	if failed != nil {
-		t.Fatal(failed)
-	}
-	for _, e := range entries {
+	failed := filepath.WalkDir(to, func(path string, e fs.DirEntry, failed error) error {
+		if failed != nil || path == to {
+			return failed
+		}
 		info, failed := e.Info()
-		if failed != nil || info.Mode().Perm() != 0o600 {
+		if failed != nil || info.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s: mode %v, %v", e.Name(), info.Mode(), failed)
 		}
-		text, failed := os.ReadFile(filepath.Join(to, e.Name()))
-		if failed != nil {
-			t.Fatal(failed)
+		if e.IsDir() {
+			return nil
 		}
-		got[e.Name()] = string(text)
+		text, failed := os.ReadFile(path)
+		got[strings.TrimPrefix(path, to+"/")] = string(text)
+		return failed
+	})
+	if failed != nil {
+		t.Fatal(failed)
 	}
 	if n != len(got) {
 		t.Errorf("says %d files, copied %d", n, len(got))
@@ -50,14 +54,23 @@ func TestCopyConfigTakesTheOperatorsFiles(t *testing.T) {
 	}
 }
 
+// "tls/ca.pem" in the site's folder is "tls/ca.pem" to the agent, too.
+func TestCopyConfigTakesFolders(t *testing.T) {
+	got, err := copied(t, cardtest.File{Path: "cistern/cistern.toml", Text: "[site]\n"}, cardtest.File{Path: "cistern/tls/ca.pem", Text: "a certificate"},
+		cardtest.File{Path: "cistern/.Trashes/x", Text: "a Mac's"})
+	if err != nil || len(got) != 2 || got["tls/ca.pem"] != "a certificate" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
 func TestCopyConfigKeepsItsLimits(t *testing.T) {
-	large := cardtest.File{Path: "cistern/large", Text: strings.Repeat("x", fileBytesMax+1)}
+	large := cardtest.File{Path: "cistern/large", Text: strings.Repeat("x", slot.ConfigBytesMax+1)}
 	got, err := copied(t, large, cardtest.File{Path: "cistern/ok", Text: "ok"})
 	if err == nil || !strings.Contains(err.Error(), "large") || got["ok"] != "ok" || len(got) != 1 {
 		t.Errorf("a large file: %d files, %v", len(got), err)
 	}
 
-	third := strings.Repeat("x", allBytesMax/3)
+	third := strings.Repeat("x", slot.ConfigBytesMax/3)
 	got, err = copied(t, cardtest.File{Path: "cistern/a", Text: third}, cardtest.File{Path: "cistern/b", Text: third},
 		cardtest.File{Path: "cistern/c", Text: third}, cardtest.File{Path: "cistern/d", Text: third})
 	if err == nil || !strings.Contains(err.Error(), "all files together") || len(got) != 3 {
@@ -65,11 +78,11 @@ func TestCopyConfigKeepsItsLimits(t *testing.T) {
 	}
 
 	var many []cardtest.File
-	for i := range filesMax + 1 {
+	for i := range slot.ConfigFilesMax + 1 {
 		many = append(many, cardtest.File{Path: fmt.Sprintf("cistern/f%d", i), Text: "x"})
 	}
 	got, err = copied(t, many...)
-	if err == nil || !strings.Contains(err.Error(), "more than") || len(got) != filesMax {
+	if err == nil || !strings.Contains(err.Error(), "more than") || len(got) != slot.ConfigFilesMax {
 		t.Errorf("many: %d files, %v", len(got), err)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"cistern/firmware/slot"
 )
 
-// File is a file of a FAT, in its root or in a folder: "cistern/gateway.toml".
+// File is a file of a FAT, in its root or in folders: "cistern/gateway.toml".
 type File struct{ Path, Text string }
 
 const (
@@ -40,24 +40,22 @@ func FAT(bytes int, files ...File) []byte {
 	b[510], b[511] = 0x55, 0xaa
 	root := b[(1+fatSectors)*slot.SectorBytes:]
 	m := &maker{table: b[slot.SectorBytes:], data: root[rootEntries*32:], next: 2}
-	folders, ends := map[string][]byte{}, map[string]int{}
+	folders, ends := map[string][]byte{"": root}, map[string]int{}
 	for _, f := range files {
-		name := f.Path
-		where := root
-		folder := ""
-		if before, after, found := strings.Cut(f.Path, "/"); found {
-			folder, name = before, after
+		folder, name := "", f.Path
+		for before, after, found := strings.Cut(name, "/"); found; before, after, found = strings.Cut(name, "/") {
+			in := folder
+			folder, name = folder+before+"/", after
 			if folders[folder] == nil {
 				cluster, at := m.take(4 * clusterBytes)
-				entry(root[ends[""]:], folder, attrFolder, cluster, 0)
-				ends[""] += 64
+				entry(folders[in][ends[in]:], before, attrFolder, cluster, 0)
+				ends[in] += 64
 				folders[folder] = at
 			}
-			where = folders[folder]
 		}
 		cluster, at := m.take(len(f.Text))
 		copy(at, f.Text)
-		entry(where[ends[folder]:], name, attrFile, cluster, len(f.Text))
+		entry(folders[folder][ends[folder]:], name, attrFile, cluster, len(f.Text))
 		ends[folder] += 64
 	}
 	return b
