@@ -23,6 +23,9 @@ type Keeper struct {
 	Hostname string
 	Say      func(format string, args ...any)
 	Changed  func(Settings) // after each change; a zero Settings when the address is gone
+
+	held  Settings // the last lease, also while there is no carrier
+	until time.Time
 }
 
 // updatesMax is how many changes of links may wait.
@@ -143,8 +146,11 @@ func isWired(sys string, a *netlink.LinkAttrs) bool {
 
 // take sets an interface to s and says so.
 func (k *Keeper) take(name string, s Settings) {
-	if err := apply(name, s); err != nil {
+	set, err := apply(name, s)
+	if err != nil {
 		k.Say("network: %s: %v", name, err)
+	}
+	if !set {
 		return
 	}
 	k.Say("network: %s is %s%s", name, s.Address, via(s))
@@ -160,18 +166,19 @@ func via(s Settings) string {
 	return ", no router"
 }
 
-// apply makes an interface have this address and no other, and these routes.
-func apply(name string, s Settings) error {
+// apply makes an interface have this address and no other, and these routes. One
+// bad route of a server's list costs that route: the address is set then.
+func apply(name string, s Settings) (set bool, err error) {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	want := &net.IPNet{IP: s.Address.Addr().AsSlice(), Mask: net.CIDRMask(s.Address.Bits(), 32)}
 	if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: want}); err != nil {
-		return fmt.Errorf("address %s: %w", s.Address, err)
+		return false, fmt.Errorf("address %s: %w", s.Address, err)
 	}
 	if err := dropOthers(link, want); err != nil {
-		return err
+		return false, err
 	}
 	var failed []error
 	for _, r := range s.Routes {
@@ -182,7 +189,7 @@ func apply(name string, s Settings) error {
 			failed = append(failed, fmt.Errorf("route to %s via %s: %w", r.To, r.Via, err))
 		}
 	}
-	return errors.Join(failed...)
+	return true, errors.Join(failed...)
 }
 
 // dropOthers removes every address but want, which may be nil.

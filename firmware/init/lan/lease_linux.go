@@ -22,14 +22,12 @@ const (
 // lease asks for an address and keeps it until ctx is done. The address stays
 // when ctx ends: the carrier may be back at once.
 func (k *Keeper) lease(ctx context.Context, name string) {
-	var had net.IP
 	for pause := askAgainMin; ctx.Err() == nil; pause = min(pause*2, askAgainMax) {
 		began := time.Now()
-		l, err := k.request(ctx, name, had)
+		l, err := k.request(ctx, name)
 		if err == nil {
 			var s Settings
 			if s, err = FromDHCP(l.ACK, k.Config); err == nil {
-				had = l.ACK.YourIPAddr
 				k.take(name, s)
 				k.keep(ctx, name, l, s, began)
 				pause = askAgainMin
@@ -37,6 +35,9 @@ func (k *Keeper) lease(ctx context.Context, name string) {
 			}
 		}
 		if ctx.Err() == nil {
+			if k.held.Address.IsValid() && time.Now().After(k.until) { // of a carrier before this one
+				k.giveUp(name, k.held)
+			}
 			k.Say("network: %s: no address by DHCP: %v; trying again in %s", name, err, pause)
 			sleep(ctx, pause)
 		}
@@ -47,6 +48,7 @@ func (k *Keeper) lease(ctx context.Context, name string) {
 func (k *Keeper) keep(ctx context.Context, name string, l *nclient4.Lease, s Settings, began time.Time) {
 	asked := time.Duration(-1)
 	for {
+		k.held, k.until = s, began.Add(s.Times.End)
 		step, wait := s.Times.Next(time.Since(began), asked)
 		if step == Ended {
 			k.giveUp(name, s)
@@ -86,7 +88,7 @@ func (k *Keeper) keep(ctx context.Context, name string, l *nclient4.Lease, s Set
 
 func (k *Keeper) ask(ctx context.Context, name string, step Step, l *nclient4.Lease) (*nclient4.Lease, error) {
 	if step == Rebind {
-		return k.request(ctx, name, l.ACK.YourIPAddr)
+		return k.request(ctx, name)
 	}
 	return k.renew(ctx, l)
 }
@@ -99,29 +101,43 @@ func (k *Keeper) giveUp(name string, s Settings) {
 			k.Say("network: %s: %v", name, err)
 		}
 	}
+	k.held = Settings{}
 	k.Changed(Settings{})
 }
 
 // request asks every server. The raw socket it needs sees every packet of the
 // interface, so it is open only while it is needed.
-func (k *Keeper) request(ctx context.Context, name string, had net.IP) (*nclient4.Lease, error) {
+func (k *Keeper) request(ctx context.Context, name string) (*nclient4.Lease, error) {
 	c, err := nclient4.New(name, nclient4.WithTimeout(answerTimeout), nclient4.WithRetry(answerTries))
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	return c.Request(ctx, k.modify(had)...)
+	return k.exchange(ctx, c)
 }
 
-func (k *Keeper) modify(had net.IP) []dhcpv4.Modifier {
-	m := []dhcpv4.Modifier{
+// exchange wishes for the address that was there before, and takes what is
+// offered: a wish in the second message too would be refused for ever by a server
+// that has another address for us.
+func (k *Keeper) exchange(ctx context.Context, c *nclient4.Client) (*nclient4.Lease, error) {
+	wishes := k.options()
+	if k.held.Address.IsValid() {
+		wishes = append(wishes, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(k.held.Address.Addr().AsSlice())))
+	}
+	offer, err := c.DiscoverOffer(ctx, wishes...)
+	if err != nil {
+		return nil, err
+	}
+	return c.RequestFromOffer(ctx, offer, k.options()...)
+}
+
+// options are what every message says. A server that is not asked for something
+// leaves it out, in a renewal as well.
+func (k *Keeper) options() []dhcpv4.Modifier {
+	return []dhcpv4.Modifier{
 		dhcpv4.WithOption(dhcpv4.OptHostName(k.Hostname)),
 		dhcpv4.WithRequestedOptions(dhcpv4.OptionNTPServers, dhcpv4.OptionClasslessStaticRoute),
 	}
-	if had != nil {
-		m = append(m, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(had)))
-	}
-	return m
 }
 
 // renew asks the server that gave the lease, from the address that it gave.
@@ -138,7 +154,7 @@ func (k *Keeper) renew(ctx context.Context, l *nclient4.Lease) (*nclient4.Lease,
 		return nil, err
 	}
 	defer c.Close()
-	return c.Renew(ctx, l, dhcpv4.WithOption(dhcpv4.OptHostName(k.Hostname)))
+	return c.Renew(ctx, l, k.options()...)
 }
 
 // sleep waits; false when ctx was done before.
