@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,7 +67,7 @@ func newSiteDrain() *cobra.Command {
 				_, err = fmt.Fprintf(c.OutOrStdout(), "%s may lead again\n", args[0])
 				return err
 			}
-			if err := waitDrained(c.Context(), agent, args[0]); err != nil {
+			if err := waitDrained(c.Context(), agent, args[0], ledBy(args[0])); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "%s leads nothing now and can be stopped\n", args[0])
@@ -78,8 +79,38 @@ func newSiteDrain() *cobra.Command {
 	return c
 }
 
-// waitDrained returns when a gateway leads nothing any more.
-func waitDrained(called context.Context, agent *status.Client, name string) error {
+// ledBy counts what a gateway leads.
+func ledBy(name string) func(*status.Document) int {
+	return func(d *status.Document) int {
+		if d.Site == nil || d.Site.Member(name) == nil {
+			return 0
+		}
+		return d.Site.Member(name).Leads
+	}
+}
+
+// leadsForOthers counts the partitions that a gateway leads and another has in full:
+// what it keeps alone has to wait for it.
+func leadsForOthers(d *status.Document, name string) (n int) {
+	if d.Site == nil {
+		return 0
+	}
+	for _, st := range d.Streams {
+		for i := range st.Partitions {
+			p := &st.Partitions[i]
+			if p.Leader == name && slices.ContainsFunc(p.ISR, func(other string) bool {
+				m := d.Site.Member(other)
+				return other != name && m != nil && !m.Fenced && !m.Draining
+			}) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// waitDrained returns when a gateway leads nothing any more of what count counts.
+func waitDrained(called context.Context, agent *status.Client, name string, count func(*status.Document) int) error {
 	ctx, cancel := context.WithTimeout(called, drainWait)
 	defer cancel()
 	tick := time.NewTicker(drainPoll)
@@ -89,10 +120,10 @@ func waitDrained(called context.Context, agent *status.Client, name string) erro
 		switch {
 		case ctx.Err() == nil && err != nil:
 			return err
-		case err == nil && (d.Site == nil || d.Site.Member(name) == nil || d.Site.Member(name).Leads == 0):
-			return nil
 		case err == nil:
-			leads = d.Site.Member(name).Leads
+			if leads = count(d); leads == 0 {
+				return nil
+			}
 		}
 		select {
 		case <-ctx.Done():

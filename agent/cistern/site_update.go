@@ -151,6 +151,9 @@ func (w *walk) look(ctx context.Context, s *stop, state string) error {
 	}
 	if m != nil {
 		s.version = m.Version
+		if m.Trial && !w.file.runsOn(m) { // it may go back any moment, whoever is out then
+			w.trouble = cmp.Or(w.trouble, s.name+" has version "+printable(m.Version)+" on trial")
+		}
 	}
 	return nil
 }

@@ -61,17 +61,26 @@ func (w *walk) step(ctx context.Context, i int) (err error) {
 		return fmt.Errorf("%s can't be asked: %w", s.name, err)
 	}
 	up := &updater{name: s.name, agent: s.agent, file: w.file, progress: w.progress}
-	if !s.drained {
-		ordered := false
-		defer func() {
-			if ordered {
-				err = errors.Join(err, w.letLead(ctx, i))
-			}
-		}()
-		up.handOver = func(ctx context.Context) error {
-			ordered = true
-			return w.handOver(ctx, i)
+	ordered := false
+	defer func() {
+		if ordered {
+			err = errors.Join(err, w.letLead(ctx, i))
 		}
+	}()
+	up.handOver = func(ctx context.Context) error {
+		// To write it took its time: is everybody else still there?
+		if err := w.awaitWhole(ctx, -1); err != nil {
+			return err
+		}
+		if !s.drained {
+			ordered = true
+			if err := w.handOver(ctx, i); err != nil {
+				return err
+			}
+		}
+		// And once more, now that others can see whose turn it is: of two walks at
+		// the same time none goes on past the other's order.
+		return w.awaitWhole(ctx, i)
 	}
 	if err := up.apply(ctx, m); err != nil {
 		return err
@@ -86,11 +95,12 @@ func (w *walk) handOver(ctx context.Context, i int) error {
 		if err := agent.DrainNode(ctx, s.name, true); err != nil {
 			return fmt.Errorf("%s can't hand over what it leads: %w", s.name, err)
 		}
-		if err := waitDrained(ctx, agent, s.name); err != nil {
+		leads := func(d *status.Document) int { return leadsForOthers(d, s.name) }
+		if err := waitDrained(ctx, agent, s.name, leads); err != nil {
 			// Without its hint: here the order does not stand.
 			return hinted(errors.New(err.Error()), "the update lies in its other slot and was not booted; `cistern partitions` shows whose copies are behind")
 		}
-		w.progress.say("%s: leads nothing any more", s.name)
+		w.progress.say("%s: leads nothing that another could", s.name)
 		return nil
 	})
 }
@@ -132,7 +142,7 @@ func (w *walk) through(ctx context.Context, i int, do func(*status.Client) error
 }
 
 // awaitWhole returns when everybody is there and every copy in sync, as seen by
-// another gateway than number i.
+// another gateway than number i, and nobody takes out another than that one.
 func (w *walk) awaitWhole(called context.Context, i int) error {
 	ctx, cancel := context.WithTimeout(called, wholeMax)
 	defer cancel()
@@ -146,7 +156,9 @@ func (w *walk) awaitWhole(called context.Context, i int) error {
 		err := w.through(ctx, i, func(agent *status.Client) error {
 			d, err := agent.Status(ctx)
 			if err == nil {
-				trouble = siteTrouble(d, names)
+				if trouble = siteTrouble(d, names); trouble == "" {
+					trouble = w.goes(d, i)
+				}
 			}
 			return err
 		})
@@ -167,6 +179,17 @@ func (w *walk) awaitWhole(called context.Context, i int) error {
 			return fmt.Errorf("the site did not become whole within %s: %s", humanAge(wholeMax), trouble)
 		}
 	}
+}
+
+// goes names a gateway that has been told to lead nothing since the walk began,
+// other than number i: somebody is about to stop it.
+func (w *walk) goes(d *status.Document, i int) string {
+	for k, s := range w.stops {
+		if m := d.Site.Member(s.name); k != i && !s.drained && m.Draining {
+			return s.name + " was told to lead nothing, by somebody else"
+		}
+	}
+	return ""
 }
 
 // pause waits, or returns the context's error.

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"cistern/agent/status"
+	"cistern/firmware/machine"
+	"cistern/firmware/machine/machinetest"
+	"cistern/firmware/slot"
+)
+
+// walked is a site of gateways that have nothing but their status servers.
+type walked struct {
+	status.SiteAdmin // of which only DrainNode is called
+
+	mu       sync.Mutex
+	doc      *status.Document
+	machines []*machinetest.Machine
+}
+
+// Status implements status.Gatherer.
+func (w *walked) Status() *status.Document {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d, site := *w.doc, *w.doc.Site
+	site.Members = slices.Clone(site.Members)
+	d.Site = &site
+	d.Streams = slices.Clone(d.Streams)
+	for i := range d.Streams {
+		d.Streams[i].Partitions = slices.Clone(d.Streams[i].Partitions)
+	}
+	return &d
+}
+
+// Tail implements status.Gatherer.
+func (w *walked) Tail(context.Context, status.TailQuery, func(*status.TailRecord) error) error {
+	return nil
+}
+
+// DrainNode gives what a gateway leads to another that has it, as a site does.
+func (w *walked) DrainNode(_ context.Context, name string, on bool) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	m := w.doc.Site.Member(name)
+	m.Draining, m.Leads = on, 0
+	for i := range w.doc.Streams[0].Partitions {
+		p := &w.doc.Streams[0].Partitions[i]
+		for _, n := range p.ISR {
+			if other := w.doc.Site.Member(n); on && p.Leader == name && !other.Draining {
+				p.Leader = n
+			}
+		}
+		if p.Leader == name {
+			m.Leads++
+		}
+	}
+	return nil
+}
+
+func (w *walked) change(f func(d *status.Document)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f(w.doc)
+}
+
+// startWalk is a site of a, b and so on, each with a partition that it leads and
+// the next one copies, and the walk through it.
+func startWalk(t *testing.T, gateways int, out io.Writer) (*walked, *walk) {
+	t.Helper()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "good.update")
+	if _, err := machinetest.WriteUpdate(path, slot.Release{Version: "1.1", Commit: "c0ffee", Board: slot.BoardQemu, Build: "build-1.1"}, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	file, err := readUpdate(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	site := &walked{doc: &status.Document{Site: &status.Site{Formed: true, Quorum: status.Quorum{HasQuorum: true}}, Streams: []status.Stream{{Name: "mqtt"}}}}
+	w := &walk{file: file, progress: &progress{out: out, meter: io.Discard}}
+	name := func(n int) string { return string(rune('a' + n%gateways)) }
+	for n := range gateways {
+		both := slices.Compact([]string{name(n), name(n + 1)})
+		site.doc.Site.Members = append(site.doc.Site.Members, status.Member{Name: name(n), ID: int32(n + 1), State: status.MemberAlive, Leads: 1})
+		site.doc.Streams[0].Partitions = append(site.doc.Streams[0].Partitions,
+			status.Partition{Partition: int32(n), Replication: status.Replication{Leader: name(n), Replicas: both, ISR: both}})
+		m := &machinetest.Machine{Release: slot.Release{Version: "1.0", Board: slot.BoardQemu, Build: "build-1.0"}}
+		m.Up = func(machine.State) { _ = machine.NewClient(m.Socket()).Good(context.Background()) }
+		if err := m.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(m.Stop)
+		server := &status.Server{Socket: filepath.Join(dir, name(n)), Gatherer: site, Site: site, Machine: pretendedImage{machine.NewClient(m.Socket())}}
+		if err := server.Listen(); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = server.Run(ctx)
+		}()
+		t.Cleanup(func() { cancel(); <-ended })
+		site.machines = append(site.machines, m)
+		w.stops = append(w.stops, &stop{name: name(n), agent: status.NewClient(server.Socket)})
+	}
+	return site, w
+}
+
+// hearer hears each line of a walk.
+type hearer func(line string)
+
+func (l hearer) Write(b []byte) (int, error) {
+	l(strings.TrimSuffix(string(b), "\n"))
+	return len(b), nil
+}
+
+// An update takes its time to be written. A gateway that went away meanwhile is
+// waited for before another one is taken out.
+func TestWalkLooksAgainBeforeItBoots(t *testing.T) {
+	var site *walked
+	waited := false
+	site, w := startWalk(t, 3, hearer(func(line string) {
+		if line != "waiting: c is dead" {
+			return
+		}
+		waited = true
+		if asked := site.machines[0].Asked(); slices.Contains(asked, "reboot try") {
+			t.Errorf("a was booted while c was out: %q", asked)
+		}
+		site.change(func(d *status.Document) { d.Site.Member("c").State = status.MemberAlive })
+	}))
+	site.machines[0].Refuse = func(slot.Manifest) error {
+		site.change(func(d *status.Document) { d.Site.Member("c").State = status.MemberDead })
+		return nil
+	}
+	if err := w.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !waited {
+		t.Error("nobody waited for c")
+	}
+	site.change(func(d *status.Document) {
+		for _, m := range d.Site.Members {
+			if m.Draining {
+				t.Errorf("%s may not lead", m.Name)
+			}
+		}
+	})
+}
+
+// So is a gateway that somebody else takes out at the same time.
+func TestWalkMeetsAnother(t *testing.T) {
+	var site *walked
+	waited := false
+	site, w := startWalk(t, 3, hearer(func(line string) {
+		if strings.HasPrefix(line, "waiting: b ") {
+			waited = true
+			site.change(func(d *status.Document) { d.Site.Member("b").Draining = false })
+		}
+	}))
+	site.machines[0].Refuse = func(slot.Manifest) error {
+		site.change(func(d *status.Document) { d.Site.Member("b").Draining = true })
+		return nil
+	}
+	if err := w.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !waited {
+		t.Error("nobody waited for b")
+	}
+}
+
+// What a gateway keeps alone nobody else can lead: that does not stop the walk, nor
+// does it in a site of one.
+func TestWalkPastWhatNobodyElseHas(t *testing.T) {
+	for _, gateways := range []int{1, 2} {
+		t.Run(fmt.Sprint(gateways), func(t *testing.T) {
+			site, w := startWalk(t, gateways, io.Discard)
+			site.change(func(d *status.Document) {
+				p := &d.Streams[0].Partitions[0]
+				p.Replicas, p.ISR = []string{"a"}, []string{"a"}
+			})
+			if err := w.run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for i, m := range site.machines {
+				if s := m.State(); s.Version != "1.1" || s.Trial {
+					t.Errorf("gateway %d: %+v", i, s)
+				}
+			}
+		})
+	}
+}
