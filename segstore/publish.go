@@ -41,10 +41,45 @@ func (l *lane) share(commit []byte) {
 	}
 }
 
-// publish moves the ends of the logs to what is on flash now.
+// publish moves the ends of the logs to what is on flash now. What is cut off is
+// first out of bounds and then forgotten: a reader that looked at the bounds before
+// sees by cuts that they moved, and one that looks after asks for nothing that is
+// gone.
 func (l *lane) publish() {
 	l.active.lastSeq, l.active.age = l.seq-1, l.store.age()
+	for _, p := range l.placed {
+		if p.entry.cuts() {
+			l.cutBounds(p)
+		}
+	}
+	l.hold()
+	for _, p := range l.placed {
+		g := p.entry.Log
+		g.mu.Lock()
+		if !p.entry.cuts() {
+			g.extend(l.active.id, p.entry.BaseOffset)
+		}
+		g.published(p.next, int64(p.frameSize))
+		g.mu.Unlock()
+	}
+}
+
+func (l *lane) cutBounds(p placed) {
+	g := p.entry.Log
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if p.entry.Restart {
+		g.restart(l.active.id, p.next)
+		l.debts = append(l.debts, p.gone...)
+		return
+	}
+	l.owe(g, g.cutBack(l.active.id, p.next))
+}
+
+// hold notes in the active segment's index what this commit brought.
+func (l *lane) hold() {
 	l.activeMu.Lock()
+	defer l.activeMu.Unlock()
 	for i, p := range l.placed {
 		ref := p.entry.Log.ref
 		if !p.entry.cuts() {
@@ -59,22 +94,6 @@ func (l *lane) publish() {
 			l.holds.Truncate(ref, p.next)
 		}
 		l.placed[i].frameSize = int(l.holds.Partition(ref).Bytes - before)
-	}
-	l.activeMu.Unlock()
-	for _, p := range l.placed {
-		g := p.entry.Log
-		g.mu.Lock()
-		switch {
-		case p.entry.Restart:
-			g.restart(l.active.id, p.next)
-			l.debts = append(l.debts, p.gone...)
-		case p.entry.Truncate:
-			l.owe(g, g.cutBack(l.active.id, p.next))
-		default:
-			g.extend(l.active.id, p.entry.BaseOffset)
-		}
-		g.published(p.next, int64(p.frameSize))
-		g.mu.Unlock()
 	}
 }
 

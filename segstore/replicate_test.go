@@ -3,10 +3,12 @@ package segstore
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"cistern/gossip/metadata"
 	"cistern/segstore/batch"
@@ -364,6 +366,31 @@ func TestReservedStreamsHaveRoom(t *testing.T) {
 	}
 	if err := put(s, s.Log(metadata.PartitionID{Stream: name, Partition: 1}), t, "waits"); err != nil {
 		t.Error(err)
+	}
+}
+
+// What is cut off is out of bounds before the index forgets it: a reader between
+// the two would take it for lost.
+func TestBoundsGoBeforeTheIndex(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		s, _, g := heldStore(t)
+		for range 4 {
+			if _, err := s.Commit(Entry{Log: g, Batch: makeBatch(t, "v")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		g.lane.activeMu.RLock() // nothing is forgotten while somebody looks
+		cut := submit(s, Entry{Log: g, Truncate: !restart, Restart: restart, Offset: 2})
+		for deadline := time.Now().Add(10 * time.Second); g.EndOffset() != 2; runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Errorf("restart %v: the log ends at %d while the index is about to forget what is behind 2", restart, g.EndOffset())
+				break
+			}
+		}
+		g.lane.activeMu.RUnlock()
+		if done := <-cut; done[0].Err != nil {
+			t.Error(done[0].Err)
+		}
 	}
 }
 
