@@ -155,7 +155,8 @@ func describe(s unix.WaitStatus) string {
 		return fmt.Sprintf("ended by signal %d (%s)", s.Signal(), s.Signal())
 	}
 	if s.ExitStatus() == 2 {
-		return "exit status 2: its configuration is wrong; see the lines above, and put it right on the card's partition CISTERN"
+		// A panic of Go's ends so too.
+		return "exit status 2: its configuration is wrong, or it has a bug; see the lines above, and put the configuration right on the card's partition CISTERN"
 	}
 	return fmt.Sprintf("exit status %d", s.ExitStatus())
 }

@@ -68,6 +68,10 @@ func (s *system) mountData(disk *slot.File) (data, error) {
 	} else {
 		d.Fsck = "left to F2FS itself, which recovers when it is mounted"
 	}
+	// A large card's file system is grown by writing a part of each of its groups,
+	// and F2FS recovers while it is mounted: that may take as long as a check.
+	s.watch.allow(keep.CheckMax)
+	defer s.watch.allow(keep.BootMax)
 	part, larger, err := card.Grow(disk, s.device)
 	if err != nil { // it is as large as it was; that can be lived with
 		s.console.say("data: not grown: %v", err)
@@ -104,7 +108,6 @@ func (s *system) fill(d *data, kind card.Kind, part slot.Partition) {
 // check runs e2fsck and reads its verdict.
 func (s *system) check(device string) card.Verdict {
 	s.watch.allow(keep.CheckMax)
-	defer s.watch.allow(keep.BootMax)
 	out, in, err := os.Pipe()
 	if err != nil {
 		return card.Verdict{Said: err.Error()}
@@ -116,10 +119,16 @@ func (s *system) check(device string) card.Verdict {
 	if err != nil {
 		return card.Verdict{Said: "could not be checked: " + err.Error(), Do: "This image is damaged: write the card's slot anew."}
 	}
+	read := make(chan struct{})
 	go func() {
+		defer close(read)
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			s.console.line("e2fsck: " + lines.Text())
 		}
+	}()
+	defer func() { // its last words are what a person needs
+		_ = out.SetReadDeadline(time.Now().Add(lastWordsMax))
+		<-read
 	}()
 	select {
 	case status := <-end:

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"cistern/firmware/init/keep"
 	"cistern/firmware/init/notify"
 	"cistern/firmware/init/trial"
@@ -83,6 +85,9 @@ func (s *system) serve(ctx context.Context) error {
 	}
 	s.console.say("stopping: %s", how.why)
 	s.watch.allow(keep.StopMax + keep.EndMax)
+	// An agent that waits for a dead card can't be ended, and the card not be
+	// unmounted: where no hardware ends that, this does.
+	time.AfterFunc(keep.StopMax+keep.EndMax, func() { _ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART) })
 	stop()
 	agent.Wait()
 	s.finish(how)
