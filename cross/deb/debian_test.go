@@ -165,7 +165,7 @@ func removed(g *guest) {
 	g.refused("pidof cistern")
 	g.refused("test -e /usr/bin/cistern")
 	g.has("ls "+etc, "cistern.toml", "site.key", "users")
-	g.has("ls /var/lib/cistern", "undrained")
+	g.has("cat /var/lib/misc/cistern.undrained", "40 records")
 }
 
 // back: installed again, everything is as it was.
@@ -180,7 +180,7 @@ func back(g *guest) {
 // purged: nothing is left but the user, and what was deleted was said.
 func purged(g *guest) {
 	g.has("dpkg -P cistern", "deleting records that are not at the centre: 41 records", "deleting /var/lib/cistern: ", "deleting /etc/cistern: ", "site.key")
-	g.run("test ! -e " + etc + " && test ! -e /var/lib/cistern && test ! -e /lib/systemd/system/cistern.service")
+	g.run("test ! -e " + etc + " && test ! -e /var/lib/cistern && test ! -e /var/lib/misc/cistern.undrained && test ! -e /lib/systemd/system/cistern.service")
 	if out := g.run("find /etc/systemd /var/lib/systemd /usr -xdev -name '*cistern*'; systemctl --failed --plain --no-legend"); out != "" {
 		g.t.Errorf("left behind: %s", out)
 	}
