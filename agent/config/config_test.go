@@ -209,6 +209,13 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// An editor's mark before the first line is none of the text.
+func TestByteOrderMark(t *testing.T) {
+	if _, err := Parse("cistern.toml", []byte("\ufeff[machine]\r\nhostname = \"press-7\"\r\n")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAllErrorsInOrder(t *testing.T) {
 	_, err := Parse("f", []byte("[log]\nlevel = 1\nformt = 'x'\n[gateway]\nnam = 1"))
 	var all Errors

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	_ "embed"
 	"errors"
@@ -81,6 +82,7 @@ func Parse(file string, text []byte) (Config, error) {
 func read(doc *document, inputs ...input) Config {
 	var layers []layer
 	for _, in := range inputs {
+		in.text = bytes.TrimPrefix(in.text, []byte("\ufeff")) // as some editors begin a file
 		values := map[string]any{}
 		if err := toml.Unmarshal(in.text, &values); err != nil {
 			doc.syntax(in.file, err)

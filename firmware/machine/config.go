@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -129,7 +130,7 @@ func load(file string) (map[string]any, error) {
 // parse finds the [machine] table in a configuration.
 func parse(text []byte) (map[string]any, error) {
 	values := map[string]any{}
-	if err := toml.Unmarshal(text, &values); err != nil {
+	if err := toml.Unmarshal(bytes.TrimPrefix(text, []byte("\ufeff")), &values); err != nil { // as some editors begin a file
 		var decode *toml.DecodeError
 		if errors.As(err, &decode) {
 			line, column := decode.Position()

@@ -101,6 +101,17 @@ func TestReadTakesWhatIsRight(t *testing.T) {
 	}
 }
 
+// A card is prepared on any laptop, with any editor.
+func TestLoadTakesALaptopsFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "gateway.toml")
+	if err := os.WriteFile(file, []byte("\ufeff[machine]\r\nhostname = \"press-7\"\r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := Load(file); err != nil || c.Hostname != "press-7" {
+		t.Errorf("got %+v, %v", c, err)
+	}
+}
+
 func TestLoadSaysWhereAFileIsNoTOML(t *testing.T) {
 	for text, says := range map[string]string{
 		"[machine]\nhostname = press\n":      "line 2, column 12",
