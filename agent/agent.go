@@ -18,7 +18,6 @@ import (
 	"cistern/bridge/drain/pace"
 	"cistern/bridge/drain/shape"
 	"cistern/bridge/mqtt"
-	"cistern/firmware/board"
 	"cistern/segstore"
 	"cistern/segstore/ingest"
 )
@@ -44,6 +43,7 @@ type Agent struct {
 	siteJudge            status.SiteJudge
 	life                 *life // that outlives this agent; nil: it has no board
 	orders               orders
+	light                light
 	looks                looks
 	dataOn               string            // the disk that holds the data, "" if that is not one
 	powerFail            *status.PowerFail // the last one before this start
@@ -133,6 +133,7 @@ func (a *Agent) end(c *crew) error {
 		a.tell("STOPPING=1")
 	}
 	a.log.Info("stopping")
+	a.light.out(a.life)
 	if a.orders.button.Err() != nil {
 		a.giveWay()
 	}
@@ -146,7 +147,6 @@ func (a *Agent) end(c *crew) error {
 // gateway gives up what it leads, while it can still say so.
 func (a *Agent) stop(c *crew) error {
 	a.alive.enter(stopping)
-	a.life.show(board.ShuttingDown)
 	doors := c.stop(stopPartMax, "mqtt", "external brokers")
 	if a.ingest != nil {
 		a.ingest.Close()

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"cistern/firmware/board"
 	"cistern/gossip/metadata"
 )
 
@@ -20,7 +19,6 @@ const steppedAside = "board/stepped-aside"
 // giveWay hands over what this gateway leads while it still runs, so that no
 // device waits for an election. When the power goes it has to do without.
 func (a *Agent) giveWay() {
-	a.life.show(board.ShuttingDown)
 	a.log.Info("the button was held: handing over, then stopping")
 	if a.site == nil || a.orders.power.Err() != nil {
 		return

@@ -2,10 +2,36 @@ package agent
 
 import (
 	"slices"
+	"sync"
 
 	"cistern/agent/status"
 	"cistern/firmware/board"
 )
+
+// light is what an agent shows on the status LED: how it is, until it stops.
+type light struct {
+	mu    sync.Mutex
+	stops bool
+}
+
+// is shows how the agent is. While it stops nobody wants to know: whoever held the
+// button waits for the end, and after it a part that was left behind says nothing
+// over SafeToCut.
+func (l *light) is(life *life, p board.Pattern) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.stops {
+		life.show(p)
+	}
+}
+
+// out shows that the agent stops.
+func (l *light) out(life *life) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stops = true
+	life.show(board.ShuttingDown)
+}
 
 // signals are the warnings that the status LED tells apart. What is not here is
 // for those who read.

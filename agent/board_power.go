@@ -70,7 +70,6 @@ func (a *Agent) stopNow(c *crew) error {
 	var lost powerLost
 	errors.As(context.Cause(a.orders.power), &lost)
 	a.alive.enter(stopping)
-	a.life.show(board.ShuttingDown)
 	c.ask("mqtt", "external brokers")        // nothing more comes in,
 	within(powerCommitMax, a.ingest.Close)   // and what did is committed without waiting for company,
 	c.stop(powerPartMax, "external brokers") // answered,

@@ -424,6 +424,20 @@ led = { name = "nonexistent" }
 	}
 }
 
+// A stop takes half a minute when a site has to choose other leaders, and the watch
+// goes on meanwhile. Who held the button must see that it counts.
+func TestLightWhileItStops(t *testing.T) {
+	f := &fakeBoard{}
+	a := newAgent(t, "")
+	a.life = &life{board: f}
+	a.light.is(a.life, board.OK)
+	a.light.out(a.life)
+	a.light.is(a.life, board.OK)
+	if want := []board.Pattern{board.OK, board.ShuttingDown}; !slices.Equal(f.shown, want) {
+		t.Errorf("it showed %v, want %v", f.shown, want)
+	}
+}
+
 func TestPatternOf(t *testing.T) {
 	active := func(codes ...status.Code) *status.Document {
 		d := &status.Document{Gateway: status.Gateway{Name: "g1"}}

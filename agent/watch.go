@@ -24,7 +24,7 @@ func (a *Agent) watch(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		a.gate.Look()
-		a.life.show(patternOf(a.Status()))
+		a.light.is(a.life, patternOf(a.Status()))
 		a.alive.beat(partWatch)
 		select {
 		case <-ctx.Done():
