@@ -105,7 +105,7 @@ func readBoot(card io.ReaderAt, name string) (string, int64, error) {
 	}
 	// An editor may have saved it with another system's line ends.
 	text := strings.ReplaceAll(string(b), "\r\n", "\n")
-	return strings.TrimRight(text, "\n") + "\n", at, nil
+	return strings.TrimRight(text, "\r\n") + "\n", at, nil // the sector may end between the two
 }
 
 func writeBoot(card Disk, name string, b [SectorBytes]byte) error {
@@ -123,8 +123,13 @@ func writeBoot(card Disk, name string, b [SectorBytes]byte) error {
 	return nil
 }
 
+// bootFileMax is what a boot file may have got by an editor: its line ends twice
+// as long, and some more of them.
+const bootFileMax = 4 << 10
+
 // bootSector finds a file's sector on the card: an operator's laptop may have
-// moved it.
+// moved it, and may have made it longer. What counts must be in the sector, since
+// nothing else of the file is looked at or written.
 func bootSector(card io.ReaderAt, name string) (at, bytes int64, err error) {
 	if _, err := ReadTable(card); err != nil {
 		return 0, 0, err
@@ -134,6 +139,13 @@ func bootSector(card io.ReaderAt, name string) (at, bytes int64, err error) {
 		return 0, 0, fmt.Errorf("partition %d: %w", BootPartition, err)
 	}
 	at, bytes, err = f.firstSector(name)
+	if err != nil {
+		return 0, 0, fmt.Errorf("partition %d: %w", BootPartition, err)
+	}
+	whole, err := f.ReadFile(name, bootFileMax)
+	if err == nil && len(whole) > SectorBytes && strings.TrimSpace(string(whole[SectorBytes:])) != "" {
+		err = fmt.Errorf("%s: goes on after %d bytes: somebody has edited it; put the file of the image back: %w", name, SectorBytes, ErrBootFile)
+	}
 	if err != nil {
 		return 0, 0, fmt.Errorf("partition %d: %w", BootPartition, err)
 	}

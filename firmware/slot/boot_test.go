@@ -118,6 +118,17 @@ func TestEditedFiles(t *testing.T) {
 	if err := SetDefault(other, B); err != nil {
 		t.Errorf("other text: %v", err)
 	}
+	padded := card(testFile{AutobootFile, strings.ReplaceAll(string(auto[:]), "\n", "\r\n")})
+	if s, err := Default(padded); s != B || err != nil {
+		t.Errorf("with DOS line ends to the end: %s, %v", s, err)
+	}
+	appended := card(testFile{AutobootFile, string(auto[:]) + "[all]\nboot_partition=2\n"})
+	if s, err := Default(appended); !errors.Is(err, ErrBootFile) {
+		t.Errorf("a second sector that says something else: %s, %v", s, err)
+	}
+	if err := SetDefault(appended, B); !errors.Is(err, ErrBootFile) {
+		t.Errorf("half of it written over: %v", err)
+	}
 	cut := card(testFile{AutobootFile, "[all]\n"})
 	if err := SetDefault(cut, A); err == nil || !strings.Contains(err.Error(), "somebody has edited it") {
 		t.Errorf("too short: %v", err)
