@@ -56,6 +56,9 @@ func TestTrial(t *testing.T) {
 		"on its way out": {func(t *trial) {
 			partition(t, 1).ISR, partition(t, 1).Removing = []metadata.NodeID{2, 3}, []metadata.NodeID{1}
 		}, ""},
+		"nobody to copy from": {func(t *trial) {
+			partition(t, 1).ISR, partition(t, 1).Leader = []metadata.NodeID{3}, metadata.NoNode
+		}, ""},
 		"another is behind": {func(t *trial) { partition(t, 1).ISR = []metadata.NodeID{1, 2} }, ""},
 		"flash failed":      {func(t *trial) { t.active = []status.Active{{Warning: status.Warning{Code: status.StoreLatched}}} }, "STORE_LATCHED"},
 		"flash full":        {func(t *trial) { t.active = []status.Active{{Warning: status.Warning{Code: status.DiskFullRefusing}}} }, ""},
@@ -73,7 +76,7 @@ func TestBehindIsShort(t *testing.T) {
 	tr := whole()
 	st := tr.site.Streams["mqtt"]
 	for range 20 {
-		st.Partitions = append(st.Partitions, metadata.PartitionState{Replicas: []metadata.NodeID{1, 2}})
+		st.Partitions = append(st.Partitions, metadata.PartitionState{Replicas: []metadata.NodeID{1, 2}, Leader: 2})
 	}
 	if got := tr.missing(); len(got) != 1 || !strings.Contains(got[0], "and 15 more") {
 		t.Errorf("missing %q", got)

@@ -71,14 +71,15 @@ func (t *trial) missingOfSite() []string {
 }
 
 // behind are the partitions of which this gateway keeps a copy that is not in
-// sync. Copies on their way in or out are no part of it: they would not be there
-// with the old version, either.
+// sync. Two kinds are no part of it, since they would be no better with the old
+// version: copies on their way in or out, and those of partitions without a leader,
+// whose gateway is gone. Nobody is there to copy from.
 func (t *trial) behind() (names []string) {
 	for stream, st := range t.site.Streams {
 		for i := range st.Partitions {
 			p := &st.Partitions[i]
 			moving := slices.Contains(p.Adding, t.node) || slices.Contains(p.Removing, t.node)
-			if p.IsReplica(t.node) && !p.InISR(t.node) && !moving {
+			if p.IsReplica(t.node) && !p.InISR(t.node) && !moving && p.Leader != metadata.NoNode {
 				names = append(names, fmt.Sprintf("%s/%d", stream, i))
 			}
 		}
