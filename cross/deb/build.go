@@ -24,8 +24,8 @@ type arch struct {
 // on Raspberry Pi OS: ARMv6 runs on both.
 var arches = []arch{
 	{"armhf", []string{"GOARCH=arm", "GOARM=6"}},
-	{"arm64", []string{"GOARCH=arm64"}},
-	{"amd64", []string{"GOARCH=amd64"}},
+	{"arm64", []string{"GOARCH=arm64", "GOARM64=v8.0"}},
+	{"amd64", []string{"GOARCH=amd64", "GOAMD64=v1"}},
 }
 
 func names() (all []string) {
@@ -113,7 +113,8 @@ func (b *build) docs(ctx context.Context) error {
 
 // pack makes the package of one architecture and returns its path.
 func (b *build) pack(ctx context.Context, a arch) (string, error) {
-	env := append([]string{"CGO_ENABLED=0", "GOOS=linux"}, a.env...)
+	// What the environment says of how to build is left out, as in a release.
+	env := append([]string{"CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GOFIPS140=off"}, a.env...)
 	args := append([]string{"build", "-buildvcs=false"}, agent.Flags()...)
 	args = append(args, "-ldflags="+agent.Linked(b.source.Version, b.source.Commit), "-o", b.program(a), agent.Agent)
 	if err := b.run(ctx, b.source.Root, env, "go", args...); err != nil {

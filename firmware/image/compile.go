@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -55,6 +56,10 @@ func FindSource(ctx context.Context, root, version string) (Source, error) {
 	return s, nil
 }
 
+// clean takes away what the environment says of how to build: an image is the
+// same from every machine, and what checks a configuration runs on this one.
+var clean = []string{"CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GOFIPS140=off", "GOOS=", "GOARCH="}
+
 // Binaries are the two programs of ours in an image.
 type Binaries struct{ Agent, Init string }
 
@@ -65,7 +70,7 @@ func (s Source) Compile(ctx context.Context, dir string) (Binaries, error) {
 		return Binaries{}, err
 	}
 	b := Binaries{Agent: filepath.Join(out, "cistern"), Init: filepath.Join(out, "init")}
-	arm64 := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=arm64"}
+	arm64 := []string{"GOOS=linux", "GOARCH=arm64", "GOARM64=v8.0"} // a Pi 3's processor
 	for _, p := range []struct{ path, from string }{{b.Agent, "./agent/cistern"}, {b.Init, "./firmware/init"}} {
 		if _, err := s.goBuild(ctx, arm64, p.path, p.from); err != nil {
 			return Binaries{}, err
@@ -84,7 +89,7 @@ func (s Source) Checker(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return s.goBuild(ctx, []string{"CGO_ENABLED=0"}, filepath.Join(out, CheckerFile), "./agent/cistern")
+	return s.goBuild(ctx, nil, filepath.Join(out, CheckerFile), "./agent/cistern")
 }
 
 // folder makes one, and gives its full name.
@@ -101,7 +106,7 @@ func (s Source) goBuild(ctx context.Context, env []string, path, from string) (s
 	if err != nil {
 		return "", err
 	}
-	_, err = call{dir: s.Root, env: env}.run(ctx, "go", append(args, "-o", path, from)...)
+	_, err = call{dir: s.Root, env: append(slices.Clone(clean), env...)}.run(ctx, "go", append(args, "-o", path, from)...)
 	return path, err
 }
 

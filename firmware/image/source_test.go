@@ -1,6 +1,7 @@
 package image
 
 import (
+	"debug/elf"
 	"errors"
 	"os"
 	"path/filepath"
@@ -48,6 +49,35 @@ func TestFindSource(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", "12")
 	if s, err := FindSource(t.Context(), t.TempDir(), ""); err != nil || s.Seconds < 315532800 {
 		t.Errorf("a time that FAT does not know: %+v, %v", s, err)
+	}
+}
+
+// What somebody's shell says of how to build gets into no image.
+func TestTheEnvironmentBuildsNothing(t *testing.T) {
+	files := map[string]string{"go.mod": "module cistern\n\ngo 1.26\n", shippedFlags: "-trimpath\n"}
+	for _, dir := range []string{"agent/cistern/", "firmware/init/"} {
+		files[dir+"main.go"] = "package main\n\nfunc main() {}\n"
+		files[dir+"leak.go"] = "//go:build leak || arm64.v9.0 || mips\n\npackage main\n\nvar _ = leaked\n"
+	}
+	s := Source{Root: folderWith(t, files), Version: "v1", Commit: "abc"}
+	for key, value := range map[string]string{"GOFLAGS": "-tags=leak", "GOARM64": "v9.0", "GOOS": "linux", "GOARCH": "mips"} {
+		t.Setenv(key, value)
+	}
+	b, err := s.Compile(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := elf.Open(b.Agent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if f.Machine != elf.EM_AARCH64 {
+		t.Errorf("the agent is for %v", f.Machine)
+	}
+	checker, err := s.Checker(t.Context(), t.TempDir())
+	if _, ran := (call{}).run(t.Context(), checker); err != nil || ran != nil {
+		t.Errorf("what checks configurations: %v, %v", err, ran)
 	}
 }
 
