@@ -10,15 +10,15 @@
 // A boot, each step a line on the console:
 //
 //  1. mount proc, sys, dev, run; start the hardware watchdog
-//  2. find the card; copy the operator's files to memory
+//  2. find the card; copy the operator's files to memory; network and time begin
 //  3. check the data partition, grow it to the card's end, mount it
-//  4. note what became of an update; set the clock to what it must at least be
-//  5. network, time, the machine's socket
+//  4. set the clock to what was noted last; note what became of an update
+//  5. the machine's socket
 //  6. the agent, for good
 //
 // If 2 or 3 fails, the agent is not started: it would confirm what is not kept.
 // A slot on trial is then given up at once; the other one is left standing, with
-// the network up and the reason on the console.
+// the network up, if there is a card to tell how, and the reason on the console.
 //
 // What decides something is in packages that touch nothing: trial, keep, lan,
 // clock, card, notify. This one does what they say.

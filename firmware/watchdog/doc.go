@@ -2,7 +2,6 @@
 // the machine when nobody has fed it in time, whatever hangs.
 //
 // Opening it starts it. From then on whoever opened it owes it a Feed within
-// every Timeout (thirds of it are a good habit), until Close stops it, or Leave
-// goes away and lets it run: then the machine resets unless somebody else opens
-// it in time, which is what init does around a reboot.
+// every Timeout (thirds of it are a good habit), until Close stops it. Who goes
+// away without that, or goes on without feeding it, asks for a reset.
 package watchdog

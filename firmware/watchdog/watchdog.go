@@ -139,23 +139,12 @@ func (w *Watchdog) BootStatus() (Boot, error) {
 // Close stops the watchdog and lets it go. If it can't be stopped, the error is
 // ErrKeepsRunning.
 func (w *Watchdog) Close() error {
-	return w.end(func(d device) error {
+	return w.with(func(d device) error {
+		w.dev = nil
 		if w.options&flagMagicClose == 0 {
 			return errors.Join(ErrKeepsRunning, d.close())
 		}
 		return errors.Join(d.disarm(), d.close())
-	})
-}
-
-// Leave feeds it once more and goes away without stopping it.
-func (w *Watchdog) Leave() error {
-	return w.end(func(d device) error { return errors.Join(d.feed(), d.close()) })
-}
-
-func (w *Watchdog) end(how func(device) error) error {
-	return w.with(func(d device) error {
-		w.dev = nil
-		return how(d)
 	})
 }
 

@@ -128,21 +128,10 @@ func TestClose(t *testing.T) {
 	if err := w.Close(); err != nil || f.running || !f.closed || f.feeds != 5 {
 		t.Errorf("%v, running %v, closed %v, fed %d times", err, f.running, f.closed, f.feeds)
 	}
-	for what, err := range map[string]error{"feed": w.Feed(), "close": w.Close(), "leave": w.Leave()} {
+	for what, err := range map[string]error{"feed": w.Feed(), "close": w.Close()} {
 		if !errors.Is(err, ErrClosed) || !strings.HasPrefix(err.Error(), "/dev/watchdog: ") {
 			t.Errorf("%s after close: %v", what, err)
 		}
-	}
-}
-
-func TestLeave(t *testing.T) {
-	f := newFake()
-	w, err := start("/dev/watchdog", f, 15*time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Leave(); err != nil || !f.running || !f.closed || f.feeds != 2 {
-		t.Errorf("%v, running %v, closed %v, fed %d times", err, f.running, f.closed, f.feeds)
 	}
 }
 
