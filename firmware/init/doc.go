@@ -17,8 +17,9 @@
 //  6. the agent, for good
 //
 // If 2 or 3 fails, the agent is not started: it would confirm what is not kept.
-// A slot on trial is then given up at once; the other one is left standing, with
-// the network up, if there is a card to tell how, and the reason on the console.
+// A slot on trial is then given up, at once if 3 failed. The other one is left
+// standing, with the network up and the reason on the console, when only a person
+// can help; without a card it tries again after some minutes.
 //
 // What decides something is in packages that touch nothing: trial, keep, lan,
 // clock, card, notify. This one does what they say.
