@@ -25,6 +25,7 @@ const (
 	wholeMax = 30 * time.Minute
 	// undoMax is for giving a gateway its right to lead back, whatever happened.
 	undoMax  = time.Minute
+	undoTry  = 5 * time.Second // at one gateway
 	askEvery = time.Second
 )
 
@@ -106,19 +107,23 @@ func (w *walk) handOver(ctx context.Context, i int) error {
 }
 
 // letLead takes back handOver's order, also after Ctrl-C. The site may be choosing
-// another that leads the quorum, so it is tried for a while.
+// another that leads the quorum, and a gateway may be cut off from it: it is tried
+// for a while at one after the other, and at the gateway itself last.
 func (w *walk) letLead(called context.Context, i int) error {
 	s := w.stops[i]
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(called), undoMax)
 	defer cancel()
-	for {
-		err := w.through(ctx, i, func(agent *status.Client) error { return agent.DrainNode(ctx, s.name, false) })
+	for k := i; ; {
+		k = (k + len(w.stops) - 1) % len(w.stops)
+		try, done := context.WithTimeout(ctx, undoTry)
+		err := w.stops[k].agent.DrainNode(try, s.name, false)
+		done()
 		if err == nil {
 			w.progress.say("%s: may lead again", s.name)
 			return nil
 		}
 		if pause(ctx, askEvery) != nil {
-			return fmt.Errorf("%s was not given back its right to lead (`cistern site drain-node %s --undo` does it): %w", s.name, s.name, err)
+			return fmt.Errorf("%s was not given back its right to lead (`cistern site drain-node %s --undo` does it): %s: %w", s.name, s.name, w.stops[k].name, err)
 		}
 	}
 }

@@ -23,6 +23,22 @@ type walked struct {
 	mu       sync.Mutex
 	doc      *status.Document
 	machines []*machinetest.Machine
+	cut      string // a gateway that can't reach the others when it is to undo an order
+}
+
+// walkedFrom is the site as one of its gateways has it.
+type walkedFrom struct {
+	*walked
+	name string
+}
+
+// DrainNode implements status.SiteAdmin.
+func (s walkedFrom) DrainNode(ctx context.Context, name string, on bool) error {
+	if s.name == s.cut && !on {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return s.walked.DrainNode(ctx, name, on)
 }
 
 // Status implements status.Gatherer.
@@ -97,7 +113,7 @@ func startWalk(t *testing.T, gateways int, out io.Writer) (*walked, *walk) {
 			t.Fatal(err)
 		}
 		t.Cleanup(m.Stop)
-		server := &status.Server{Socket: filepath.Join(dir, name(n)), Gatherer: site, Site: site, Machine: pretendedImage{machine.NewClient(m.Socket())}}
+		server := &status.Server{Socket: filepath.Join(dir, name(n)), Gatherer: site, Site: walkedFrom{site, name(n)}, Machine: pretendedImage{machine.NewClient(m.Socket())}}
 		if err := server.Listen(); err != nil {
 			t.Fatal(err)
 		}
@@ -175,6 +191,23 @@ func TestWalkMeetsAnother(t *testing.T) {
 	}
 	if !waited {
 		t.Error("nobody waited for b")
+	}
+}
+
+// The right to lead is given back by whoever can: the walk is called off here, and the
+// gateway that it talks through is cut off.
+func TestWalkTakesItsOrderBack(t *testing.T) {
+	site, w := startWalk(t, 3, io.Discard)
+	ctx, cancel := context.WithCancel(t.Context())
+	site.cut = "c"
+	up := site.machines[0].Up
+	site.machines[0].Up = func(s machine.State) { cancel(); up(s) }
+	err := w.run(ctx)
+	if err == nil || strings.Contains(err.Error(), "not given back") {
+		t.Errorf("%v", err)
+	}
+	if site.Status().Site.Member("a").Draining {
+		t.Error("a may not lead")
 	}
 }
 
