@@ -84,7 +84,14 @@ func (o *Options) gather(ctx context.Context) (files, []Node, error) {
 	var err error
 	if b == (Binaries{}) {
 		o.say("compiling version %s for 64-bit boards", o.Source.Version)
-		if b, err = o.Source.Compile(ctx, filepath.Join(o.Cache, "arm64")); err != nil {
+		// In a folder of its own: who builds another version beside this one, like
+		// a test, must not put his programs into this image.
+		dir, err := os.MkdirTemp(o.Cache, "arm64-")
+		if err != nil {
+			return nil, nil, err
+		}
+		defer os.RemoveAll(dir)
+		if b, err = o.Source.Compile(ctx, dir); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -31,13 +31,20 @@ func FindFsck(ctx context.Context, cache string) (string, error) {
 }
 
 func downloadFsck(ctx context.Context, dir, path string) error {
-	work := filepath.Join(dir, "apt")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	// Of its own: two builds may find at the same time that it is not there.
+	work, err := os.MkdirTemp(dir, "apt-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
 	for _, d := range []string{"lists/partial", "cache/archives/partial", "unpacked"} {
 		if err := os.MkdirAll(filepath.Join(work, d), 0o755); err != nil {
 			return err
 		}
 	}
-	defer os.RemoveAll(work)
 	out, err := call{}.run(ctx, "dpkg", "--print-architecture")
 	if err != nil {
 		return err
