@@ -120,8 +120,8 @@ func made(ctx context.Context, version string) (string, *card.Site, error) {
 		return "", nil, err
 	}
 	path := filepath.Join(dir, "cistern-"+shop.Source.Version+".img")
-	if _, err := os.Stat(path); err == nil && !strings.HasSuffix(shop.Source.Version, "-dirty") {
-		return path, site, nil // what is committed does not change
+	if _, err := os.Stat(path); err == nil && shop.Source.Commit != "unknown" && !strings.HasSuffix(shop.Source.Version, "-dirty") {
+		return path, site, nil // what is committed does not change; without git nobody knows
 	}
 	return path, site, shop.Image(ctx, path, slot.BoardQemu, site, card.Part{})
 }
