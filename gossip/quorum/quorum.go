@@ -97,6 +97,7 @@ func (q *Quorum) Run(ctx context.Context) error {
 	<-ctx.Done()
 	close(q.stopped)
 	q.handOver()
+	q.settle()
 	stopServing()
 	stopping := q.raft.Shutdown()
 	err = q.trans.Close() // first: nobody hears what raft still has to say
@@ -179,6 +180,20 @@ func (q *Quorum) handOver() {
 	select {
 	case <-done:
 	case <-time.After(transferTimeout):
+	}
+}
+
+// settle waits until no change is under way here, and lets none begin any more.
+// When raft is shut down it forgets what lies between its main loop and the state
+// machine (1.8, runFSM), and who waits for the fate of that waits for ever.
+func (q *Quorum) settle() {
+	limit := time.After(settleTimeout)
+	for range cap(q.proposals) {
+		select {
+		case q.proposals <- struct{}{}: // kept
+		case <-limit:
+			return
+		}
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -195,6 +197,47 @@ func TestAddressesSwap(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// A stop waits for changes that the state machine has not seen yet: raft would
+// never tell what became of them.
+func TestStopSettles(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	var slow atomic.Bool
+	free := make(chan struct{})
+	s.applying = func() {
+		if slow.Load() {
+			<-free
+		}
+	}
+	s.start("a")
+	s.formed("a")
+	n := s.nodes["a"]
+	s.await("it is registered", func() bool { m, ok := n.q.Image().Member("a"); return ok && m.Incarnation > 0 })
+	slow.Store(true)
+	const changes = 30 // one after the other, so that raft does not hand them on as one
+	var proposing sync.WaitGroup
+	for i := range changes {
+		before := n.q.raft.LastIndex()
+		proposing.Go(func() { n.q.Propose(context.Background(), putStream(fmt.Sprintf("s%d", i))) })
+		s.await("the change is in the log", func() bool { return n.q.raft.LastIndex() > before })
+	}
+	stopped := make(chan struct{})
+	go func() { n.stop(); close(stopped) }()
+	select {
+	case <-time.After(200 * time.Millisecond): // whatever does not wait is over by now
+	case <-stopped:
+		t.Error("it stopped while changes were under way")
+	}
+	close(free)
+	select {
+	case <-stopped:
+	case <-time.After(patience):
+		b := make([]byte, 1<<20)
+		t.Fatalf("it does not stop:\n%s", b[:runtime.Stack(b, true)])
+	}
+	proposing.Wait()
 }
 
 func TestCleanStopHandsOver(t *testing.T) {

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"cistern/gossip"
 	"cistern/gossip/controller"
 	"cistern/gossip/metadata"
@@ -49,6 +51,8 @@ type site struct {
 	policy controller.Policy
 	commit time.Duration // Profile.Commit, 0: as it is
 	rank   time.Duration // Profile.Rank, 0: as it is
+
+	applying func() // nil, or called by the state machine for each change
 
 	mu      sync.Mutex
 	members map[string]gossip.Member
@@ -126,6 +130,9 @@ func (s *site) boot(name, addr, dir string) *node {
 		s.t.Fatal(err)
 	}
 	n.q = q
+	if told := q.machine.applied; s.applying != nil {
+		q.machine.applied = func(l *raft.Log) { s.applying(); told(l) }
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	s.set(name, func(m *gossip.Member) {
