@@ -1,15 +1,10 @@
 package agent
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
-	"sync"
 
 	"github.com/vmihailenco/msgpack/v5"
 
@@ -218,81 +213,6 @@ func (a *carrier) noteBegun(c *export.Chunk, was importNote, touched map[int32]b
 	return a.store.State().PutSync(importKey(c), b)
 }
 
-// arrival is a record that came in with an import: its offset at the gateway it
-// comes from, and what is in it. Gateways on their own may share the name of a site
-// (it has a default), and then the offset alone is not one record.
-type arrival struct {
-	offset int64
-	sum    [sha256.Size]byte
-}
-
-func arrivalOf(offset int64, r *batch.Record) arrival {
-	b := binary.BigEndian.AppendUint64(nil, uint64(r.Timestamp))
-	b = binary.BigEndian.AppendUint64(b, uint64(len(r.Key)))
-	return arrival{offset, sha256.Sum256(append(append(b, r.Key...), r.Value...))}
-}
-
-// findImported returns the records of a broken-off chunk that are here.
-func (a *carrier) findImported(ctx context.Context, c *export.Chunk, n *importNote) (map[arrival]struct{}, error) {
-	found := map[arrival]struct{}{}
-	if n.Unknown {
-		a.log.Warn("an import was broken off and goes on: some of its records may be stored twice; the header "+export.HeaderImported+" tells them",
-			"from", c.Site+"/"+c.Partition.String(), "first", c.From, "last", n.Begun-1)
-		return found, nil
-	}
-	prefix := importedPrefix(c)
-	for p, from := range n.Ends {
-		log := a.store.Log(metadata.PartitionID{Stream: c.Partition.Stream, Partition: p})
-		if log == nil {
-			continue
-		}
-		if err := findIn(ctx, log, from, prefix, found); err != nil {
-			return nil, fmt.Errorf("looking in %s for what an import left: %w", log.Partition(), err)
-		}
-	}
-	return found, nil
-}
-
-func findIn(ctx context.Context, log *segstore.Log, from int64, prefix []byte, found map[arrival]struct{}) error {
-	var buf []byte
-	var err error
-	for next := max(from, log.StartOffset()); next < log.HighWatermark(); {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		buf, err = log.Read(next, buf[:0], importScanBytes)
-		var lost *segstore.CorruptError
-		if errors.As(err, &lost) {
-			next = lost.LastOffset + 1
-			continue
-		}
-		if err != nil || len(buf) == 0 {
-			return err
-		}
-		whole := export.Chunk{Batches: buf}
-		if err := eachRecord(&whole, func(r *batch.Record) error {
-			next = r.Offset + 1
-			for i := range r.Headers {
-				if r.Headers[i].Key != export.HeaderImported {
-					continue
-				}
-				number, ok := bytes.CutPrefix(r.Headers[i].Value, prefix)
-				if offset, err := strconv.ParseInt(string(number), 10, 64); ok && err == nil {
-					found[arrivalOf(offset, r)] = struct{}{}
-				}
-			}
-			return nil
-		}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func importedPrefix(c *export.Chunk) []byte {
-	return fmt.Appendf(nil, "%s/%s/", c.Site, c.Partition)
-}
-
 // appendChunk hands the records to the journal in order and waits for them.
 func (a *carrier) appendChunk(ctx context.Context, c *export.Chunk, target metadata.StreamConfig, there map[arrival]struct{}) error {
 	wait := newImportWait()
@@ -327,77 +247,6 @@ func (a *carrier) appendChunk(ctx context.Context, c *export.Chunk, target metad
 	})
 	wait.end()
 	return errors.Join(err, wait.wait(ctx), wait.failure())
-}
-
-// importWait counts records that are not confirmed yet.
-type importWait struct {
-	mu    sync.Mutex
-	open  int
-	err   error
-	ended bool // all were added
-	done  chan struct{}
-}
-
-func newImportWait() *importWait { return &importWait{done: make(chan struct{})} }
-
-// add counts one more, unless another has failed.
-func (w *importWait) add() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.err == nil {
-		w.open++
-	}
-	return w.err
-}
-
-// Complete implements ingest.Completion.
-func (w *importWait) Complete(_ uint64, _ int64, err error) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.open--
-	if w.err == nil {
-		w.err = err
-	}
-	w.check()
-	return false
-}
-
-// Flush implements ingest.Completion.
-func (w *importWait) Flush() {}
-
-func (w *importWait) check() {
-	if w.ended && w.open == 0 {
-		w.open = math.MinInt // once
-		close(w.done)
-	}
-}
-
-// end says that all were added.
-func (w *importWait) end() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.ended = true
-	w.check()
-}
-
-// wait returns when nothing is open any more.
-func (w *importWait) wait(ctx context.Context) error {
-	if w == nil {
-		return nil
-	}
-	select {
-	case <-w.done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("waiting for records to be confirmed: %w", ctx.Err())
-	}
-}
-
-// failure is the first error.
-func (w *importWait) failure() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.err
 }
 
 // BootsOf returns what a gateway that does not run has known of when machines were
