@@ -36,6 +36,9 @@ func run(ctx context.Context, args []string) error {
 	if err := f.Parse(args); err != nil {
 		return err
 	}
+	if f.NArg() > 0 {
+		return fmt.Errorf("%q: there are flags only; see -help", f.Arg(0))
+	}
 	chosen, err := choose(*only)
 	if err != nil {
 		return err
