@@ -189,13 +189,13 @@ func (s *site) register(ctx context.Context) error {
 	return s.replicas.Registered(want.node, want.given)
 }
 
-// forgetLost is called when the site knows what flash lost here: all of it comes
-// back from the others.
+// forgetLost is called when the site knows what flash lost here: what others have
+// comes back from them. What nobody else has waits for an operator, leaderless.
 func (s *site) forgetLost() error {
 	if len(s.lost) == 0 {
 		return nil
 	}
-	s.a.log.Warn("flash lost what was confirmed; this gateway's copies are filled again from the others", "partitions", s.lost)
+	s.a.log.Warn("flash lost what was confirmed; this gateway's copies are filled again from the others; where there are none, `cistern partitions elect --unclean` goes on with what is left", "partitions", s.lost)
 	s.lost = nil
 	return s.a.store.ForgetUnclean()
 }

@@ -5,6 +5,7 @@ package card
 import (
 	"net"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -45,11 +46,25 @@ func startCentre(t *testing.T) *centre {
 // mend lets the gateway reach the centre.
 func (c *centre) mend() { c.uplink.Mend(c.Address()) }
 
+// leaderless waits until all that a gateway has is drained, and tells whether it
+// says instead that it leads nothing.
+func (c *centre) leaderless(t *testing.T, g *Gateway) (so bool) {
+	t.Helper()
+	c.mend()
+	must(t, g.Await(within(t, drain), func(d *status.Document) bool {
+		so = slices.ContainsFunc(d.Health, func(a status.Active) bool { return a.Code == status.PartitionLeaderless })
+		return so || drained(d)
+	}))
+	return so
+}
+
+func drained(d *status.Document) bool { return d.BacklogTotal().Records == 0 }
+
 // judge drains all that a gateway has and compares with the ledger.
 func (c *centre) judge(t *testing.T, g *Gateway, l *rig.Ledger) rig.Verdict {
 	t.Helper()
 	c.mend()
-	must(t, g.Await(within(t, drain), func(d *status.Document) bool { return d.BacklogTotal().Records == 0 }))
+	must(t, g.Await(within(t, drain), drained))
 	v, err := c.Judge(within(t, drain), l, stream)
 	must(t, err)
 	t.Logf("confirmed %d, given up %d (%d of them stored), at the centre %d in %d topics; lost %d, duplicated %d, out of order %d, invented %d %s",
