@@ -120,7 +120,7 @@ func (r *ring) turn() error {
 }
 
 // tee reads a program's output to its end: all of it goes to the ring, as many
-// lines as it can take to the console. It returns the last line.
+// lines as it can take to the console, and the last in any case: why it ended.
 type tee struct {
 	ring    io.Writer
 	console *console
@@ -142,9 +142,19 @@ func (t *tee) read(from io.Reader, prefix string) {
 			t.take(prefix, line)
 		}
 		if err != nil && err != bufio.ErrBufferFull {
+			t.lastWords(prefix)
 			return
 		}
 	}
+}
+
+func (t *tee) lastWords(prefix string) {
+	if t.left == 0 {
+		return
+	}
+	t.console.say("(%d lines of the log left out here, the last was:)", t.left)
+	t.console.line(prefix + t.lastLine())
+	t.left = 0
 }
 
 func (t *tee) take(prefix string, line []byte) {

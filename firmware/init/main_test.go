@@ -235,7 +235,7 @@ func TestTeeKeepsAllAndShowsSome(t *testing.T) {
 		t.Errorf("the log has %d lines", n)
 	}
 	text := screen.String()
-	if strings.Count(text, "noise") != agentLines || !strings.Contains(text, "(9 lines of the log left out here)\nagent: later\n") {
+	if strings.Count(text, "noise") != agentLines || !strings.HasSuffix(text, "(9 lines of the log left out here, the last was:)\nlast words\nagent: later\n") {
 		t.Errorf("the console has %s", text)
 	}
 	if l.lastLine() != "later" {
