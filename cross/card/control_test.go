@@ -86,8 +86,9 @@ func loses(t *testing.T, c *centre, g *Gateway, l *rig.Ledger, confirmed int64) 
 }
 
 // On the console when the gateway does not dare to use its data: init says so
-// of the partition, the agent of its journal.
-var refusals = []string{"can't go on: ", "cistern: open store "}
+// of the partition, and the agent, of its journal or of the site's log, ends. (A
+// panic's status is 2.)
+var refusals = []string{"can't go on: ", "cistern: agent: exit status 1 "}
 
 // broken tells whether the gateway refuses its data; else its agent answers.
 func broken(t *testing.T, g *Gateway) bool {
