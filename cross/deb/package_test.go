@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -19,12 +20,17 @@ import (
 	"cistern/cross/load"
 )
 
+// toolMax ends what hangs: a Debian is fetched and unpacked in half a minute, on a
+// busy computer and a slow line in several.
+const toolMax = 10 * time.Minute
+
 // tool runs a program and returns what it printed.
 func tool(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	out, err := exec.CommandContext(within(t, 2*time.Minute), name, args...).CombinedOutput()
+	ctx := within(t, toolMax)
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	if err != nil {
-		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+		t.Fatalf("%s %v: %v %v\n%s", name, args, err, context.Cause(ctx), out)
 	}
 	return string(out)
 }
