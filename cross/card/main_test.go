@@ -24,7 +24,7 @@ const (
 	// bootTime is for a boot on a machine that does other things, too: ten
 	// seconds are usual.
 	bootTime = 150 * time.Second
-	drain    = 60 * time.Second
+	drain    = 150 * time.Second // likewise: of some seconds
 )
 
 // world is what all tests share: it takes longest to make.
