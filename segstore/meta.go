@@ -2,11 +2,10 @@ package segstore
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"cistern/gossip/boltfile"
 )
 
 // Meta keeps what is small and rare: identities of streams and partitions,
@@ -38,64 +37,20 @@ const (
 // boltMeta is Meta in a bbolt file.
 type boltMeta struct{ db *bolt.DB }
 
-// openBolt opens or makes the metadata file. A new one is made under a
-// temporary name: bbolt can be left half initialised by a power cut.
+// openBolt opens or makes the metadata file.
 func openBolt(path string) (Meta, error) {
-	if _, err := os.Stat(path); os.IsNotExist(err) {
-		if err := makeBolt(path); err != nil {
-			return nil, err
-		}
-	}
-	db, err := bolt.Open(path, 0o600, boltOptions())
+	db, err := boltfile.Open(path, bucketStore, bucketStreams, bucketEpochs, bucketState, bucketDamage)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, err
 	}
 	return boltMeta{db}, nil
-}
-
-func makeBolt(path string) error {
-	tmp := path + ".tmp"
-	if err := os.Remove(tmp); err != nil && !os.IsNotExist(err) {
-		return err
-	}
-	db, err := bolt.Open(tmp, 0o600, boltOptions())
-	if err != nil {
-		return fmt.Errorf("make %s: %w", path, err)
-	}
-	err = db.Update(func(tx *bolt.Tx) error {
-		for _, b := range []string{bucketStore, bucketStreams, bucketEpochs, bucketState, bucketDamage} {
-			if _, err := tx.CreateBucketIfNotExists([]byte(b)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if cerr := db.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		return fmt.Errorf("make %s: %w", path, err)
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
-func boltOptions() *bolt.Options {
-	return &bolt.Options{Timeout: 2 * time.Second, FreelistType: bolt.FreelistMapType, InitialMmapSize: 1 << 20}
 }
 
 func (m boltMeta) Put(kvs ...KV) error {
 	if len(kvs) == 0 {
 		return nil
 	}
-	return m.db.Update(func(tx *bolt.Tx) error {
+	return m.update(func(tx *bolt.Tx) error {
 		for _, kv := range kvs {
 			b := tx.Bucket([]byte(kv.Bucket))
 			if b == nil {
@@ -117,7 +72,7 @@ func putOrDelete(b *bolt.Bucket, kv KV) error {
 }
 
 func (m boltMeta) Each(bucket string, fn func(string, []byte) error) error {
-	return m.db.View(func(tx *bolt.Tx) error {
+	return m.view(func(tx *bolt.Tx) error {
 		b := tx.Bucket([]byte(bucket))
 		if b == nil {
 			return fmt.Errorf("metadata has no bucket %q", bucket)
@@ -126,4 +81,12 @@ func (m boltMeta) Each(bucket string, fn func(string, []byte) error) error {
 	})
 }
 
-func (m boltMeta) Close() error { return m.db.Close() }
+func (m boltMeta) view(fn func(*bolt.Tx) error) error {
+	return boltfile.Guard(func() error { return m.db.View(fn) })
+}
+
+func (m boltMeta) update(fn func(*bolt.Tx) error) error {
+	return boltfile.Guard(func() error { return m.db.Update(fn) })
+}
+
+func (m boltMeta) Close() error { return boltfile.Guard(m.db.Close) }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"cistern/gossip/boltfile"
 	"cistern/gossip/metadata"
 	"cistern/segstore/segment"
 	"cistern/segstore/vfs"
@@ -84,7 +85,7 @@ func (s *Store) open() error {
 		}
 		return err
 	}
-	if s.meta, err = s.cfg.Meta(filepath.Join(s.cfg.Dir, metaFile)); err != nil {
+	if err := s.openMeta(filepath.Join(s.cfg.Dir, metaFile)); err != nil {
 		return err
 	}
 	s.state = newState(s.meta, s.log)
@@ -92,6 +93,23 @@ func (s *Store) open() error {
 		return err
 	}
 	return s.recover()
+}
+
+// openMeta opens the metadata file. One that flash has damaged is as good as
+// lost: it is set aside, and the journal knows most of what was in it.
+func (s *Store) openMeta(path string) error {
+	var err error
+	s.meta, err = s.cfg.Meta(path)
+	if !errors.Is(err, boltfile.ErrDamaged) {
+		return err
+	}
+	aside, failure := boltfile.SetAside(path)
+	if failure != nil {
+		return errors.Join(err, failure)
+	}
+	s.log.Error("the metadata file is damaged; a new one is made from the journal, and all that is stored counts as unclean", "error", err, "kept", aside)
+	s.meta, err = s.cfg.Meta(path)
+	return err
 }
 
 // abandon lets go of what a failed open took.

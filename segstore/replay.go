@@ -54,7 +54,7 @@ func (r *replay) frame(f segment.Frame) error {
 	case segment.FrameBatch, segment.FrameTruncate, segment.FrameRestart:
 		g := s.refs[f.Partition]
 		if g == nil {
-			return fmt.Errorf("%s of partition %d, which nobody knows", f.Type, f.Partition)
+			return fmt.Errorf("%s of partition %d, which nobody knows: flash lost its name, a card that lies about its flushes does that; keep the folder for `cistern dump`, and start with an empty one on another card: on a site it fills from the others", f.Type, f.Partition)
 		}
 		end, err := indexFrame(r.index, f)
 		if err != nil {

@@ -1,10 +1,12 @@
 package segstore
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -174,6 +176,9 @@ func flipBit(t testing.TB, path string, pos int64) {
 	}
 }
 
+// TestLostMetadataFileCostsNoRecord covers the metadata file's part of scenario 26:
+// one that is gone or damaged is made again from the journal, and never the
+// reason of a panic.
 func TestLostMetadataFileCostsNoRecord(t *testing.T) {
 	cfg := Config{Dir: t.TempDir(), SegmentBytes: SegmentBytesMin}
 	s := openStore(t, cfg)
@@ -188,20 +193,55 @@ func TestLostMetadataFileCostsNoRecord(t *testing.T) {
 	}
 	id := s.ID()
 	s.Close()
-	if err := os.Remove(filepath.Join(cfg.Dir, metaFile)); err != nil {
+	path := filepath.Join(cfg.Dir, metaFile)
+	whole, err := os.ReadFile(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	s = openStore(t, cfg)
-	defer s.Close()
-	g := s.Log(metadata.PartitionID{Stream: "a", Partition: 1})
-	if g == nil || s.ID() != id {
-		t.Fatalf("log %v, store ID kept: %v", g, s.ID() == id)
+	cases := map[string][]byte{
+		"gone":      nil,
+		"empty":     {},
+		"one page":  whole[:4096],
+		"two pages": whole[:8192],
+		"noise":     bytes.Repeat([]byte("noise!"), 5000),
+		"no data":   append(bytes.Clone(whole[:8192]), make([]byte, len(whole)-8192)...),
 	}
-	if got := readValues(t, g, 0); len(got) != 30 || got[29] != "59" {
-		t.Errorf("got %d records, want 30", len(got))
+	for at := 0; at+4096 <= min(len(whole), 32*4096); at += 4096 {
+		cases[fmt.Sprint("zeros at ", at)] = slices.Concat(whole[:at], make([]byte, 4096), whole[at+4096:])
 	}
-	if err := s.PutStream(testStream("a", 4)); err != nil {
-		t.Fatal(err)
+	aside := 0
+	for name, file := range cases {
+		t.Run(name, func(t *testing.T) {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			if file != nil {
+				if err := os.WriteFile(path, file, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s := openStore(t, cfg)
+			defer s.Close()
+			if os.Remove(path+".damaged") == nil {
+				aside++
+				if n := len(s.Unclean()); n != 2 {
+					t.Errorf("%d partitions are unclean, want both", n)
+				}
+			}
+			g := s.Log(metadata.PartitionID{Stream: "a", Partition: 1})
+			if g == nil || s.ID() != id {
+				t.Fatalf("log %v, store ID kept: %v", g, s.ID() == id)
+			}
+			if got := readValues(t, g, 0); len(got) != 30 || got[29] != "59" {
+				t.Errorf("got %d records, want 30", len(got))
+			}
+			if err := s.PutStream(testStream("a", 4)); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	if t.Logf("%d files were set aside", aside); aside < 5 {
+		t.Error("damage was not seen")
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"cistern/gossip/boltfile"
 	"cistern/gossip/metadata"
 )
 
@@ -38,7 +39,7 @@ func Inspect(dir string) (Report, error) {
 		return Report{}, err
 	}
 	var r Report
-	err = guard(func() (err error) { // raft panics on a configuration it can't read
+	err = boltfile.Guard(func() (err error) { // raft panics on a configuration it can't read
 		r, err = inspect(s)
 		return err
 	})

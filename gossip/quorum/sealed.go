@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"runtime/debug"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -66,11 +65,6 @@ func decodeEntry(index uint64, v []byte, l *raft.Log) error {
 // verify reads the whole file.
 func (s *store) verify() error {
 	return s.view(func(tx *bolt.Tx) error {
-		for _, name := range [][]byte{bucketLog, bucketStable, bucketSnapshots} {
-			if tx.Bucket(name) == nil {
-				return fmt.Errorf("no bucket %q: %w", name, errDamaged)
-			}
-		}
 		snapshot, err := verifySnapshots(tx)
 		if err != nil {
 			return err
@@ -101,16 +95,4 @@ func verifyLog(tx *bolt.Tx, snapshot uint64) error {
 		var l raft.Log
 		return decodeEntry(index, v, &l)
 	})
-}
-
-// guard turns what bbolt does on a damaged file into errors: it panics, and
-// reading a mapped page beyond the end of the file is a fault.
-func guard(fn func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("bbolt: %v: %w", r, errDamaged)
-		}
-	}()
-	return fn()
 }

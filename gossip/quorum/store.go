@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -14,7 +13,8 @@ import (
 
 	"github.com/hashicorp/raft"
 	bolt "go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
+
+	"cistern/gossip/boltfile"
 )
 
 // FileName is the file in Config.Dir that holds everything the quorum keeps.
@@ -29,7 +29,7 @@ var (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // errDamaged is what flash did to the file.
-var errDamaged = errors.New("damaged")
+var errDamaged = boltfile.ErrDamaged
 
 // store is raft's log, stable and snapshot store in one bbolt file: terms and
 // votes are synced there and wait for nothing bigger than a snapshot of the
@@ -48,79 +48,28 @@ const termRetry = time.Second
 // ends the process when an entry is missing later.
 func openStore(dir string) (*store, error) {
 	path := filepath.Join(dir, FileName)
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		if err := makeStore(path); err != nil {
-			return nil, fmt.Errorf("make %s: %w", path, err)
+	db, err := boltfile.Open(path, string(bucketLog), string(bucketStable), string(bucketSnapshots))
+	s := &store{db: db, closing: make(chan struct{})}
+	if err == nil {
+		if err = s.verify(); err != nil {
+			err = fmt.Errorf("open %s: %w", path, errors.Join(err, s.close()))
 		}
 	}
-	var db *bolt.DB
-	err := guard(func() (err error) {
-		db, err = bolt.Open(path, 0o600, boltOptions())
-		return err
-	})
 	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("open %s: another process uses it", path)
+	case errors.Is(err, errDamaged):
+		return nil, fmt.Errorf("%w; a gateway without this file joins its site as a new one", err)
 	case err != nil:
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	s := &store{db: db, closing: make(chan struct{})}
-	if err := s.verify(); err != nil {
-		db.Close()
-		return nil, fmt.Errorf("open %s: %w; a gateway without this file joins its site as a new one", path, err)
+		return nil, err
 	}
 	return s, nil
 }
 
-// makeStore makes the file under a temporary name: bbolt can be left half
-// initialised by a power cut.
-func makeStore(path string) error {
-	tmp := path + ".tmp"
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	db, err := bolt.Open(tmp, 0o600, boltOptions())
-	if err != nil {
-		return err
-	}
-	err = db.Update(func(tx *bolt.Tx) error {
-		for _, b := range [][]byte{bucketLog, bucketStable, bucketSnapshots} {
-			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err := errors.Join(err, db.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
-// boltOptions are for a small file on flash. The free list is kept in the
-// file: finding it by a scan happens on a goroutine of bbolt's, where a damaged
-// page would end the process.
-func boltOptions() *bolt.Options {
-	return &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType, PageSize: 4096, InitialMmapSize: 1 << 20}
-}
-
 func (s *store) view(fn func(tx *bolt.Tx) error) error {
-	return guard(func() error { return s.db.View(fn) })
+	return boltfile.Guard(func() error { return s.db.View(fn) })
 }
 
 func (s *store) update(fn func(tx *bolt.Tx) error) error {
-	err := guard(func() error { return s.db.Update(fn) })
+	err := boltfile.Guard(func() error { return s.db.Update(fn) })
 	if err != nil {
 		why := err.Error()
 		s.failure.Store(&why)
@@ -135,7 +84,7 @@ func (s *store) giveUp() { s.once.Do(func() { close(s.closing) }) }
 
 func (s *store) close() error {
 	s.giveUp()
-	return guard(s.db.Close)
+	return boltfile.Guard(s.db.Close)
 }
 
 // FirstIndex implements raft.LogStore.
