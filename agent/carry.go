@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/vmihailenco/msgpack/v5"
 
@@ -217,7 +216,6 @@ func (a *carrier) noteBegun(c *export.Chunk, was importNote, touched map[int32]b
 func (a *carrier) appendChunk(ctx context.Context, c *export.Chunk, target metadata.StreamConfig, there map[arrival]struct{}) error {
 	wait := newImportWait()
 	a.last = wait
-	prefix := importedPrefix(c)
 	err := eachRecord(c, func(r *batch.Record) error {
 		if r.Offset < c.From {
 			return nil
@@ -229,8 +227,7 @@ func (a *carrier) appendChunk(ctx context.Context, c *export.Chunk, target metad
 		}
 		id := metadata.PartitionID{Stream: c.Partition.Stream, Partition: partitionFor(r, c, target)}
 		own := r.Headers
-		value := strconv.AppendInt(prefix[:len(prefix):len(prefix)], r.Offset, 10)
-		r.Headers = append(own[:len(own):len(own)], batch.RecordHeader{Key: export.HeaderImported, Value: value})
+		r.Headers = append(own[:len(own):len(own)], batch.RecordHeader{Key: export.HeaderImported, Value: importedFrom(c, r.Offset)})
 		if err := wait.add(); err != nil { // nothing may come behind what failed
 			return err
 		}

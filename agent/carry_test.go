@@ -16,7 +16,7 @@ import (
 // foreign builds a chunk of n records from offset first on, three in a batch.
 func foreign(t *testing.T, first, n int64) export.Chunk {
 	t.Helper()
-	c := export.Chunk{Export: "0123456789abcdef", Site: "north", Partition: metadata.PartitionID{Stream: "mqtt", Partition: 2}, From: first}
+	c := export.Chunk{Export: "0123456789abcdef", Site: "north", Gateway: "g1", Partition: metadata.PartitionID{Stream: "mqtt", Partition: 2}, From: first}
 	b := batch.NewBuilder(metadata.CodecZstd)
 	for o := first; o < first+n; o += 3 {
 		b.Reset()
@@ -54,7 +54,7 @@ func taken(t *testing.T, a *Agent, stream string) map[string][]string {
 			if err := eachRecord(&whole, func(r *batch.Record) error {
 				next = r.Offset + 1
 				all[string(r.Key)] = append(all[string(r.Key)], string(r.Value))
-				want := "north/mqtt/2/" + string(r.Value)
+				want := "north/mqtt/2/" + string(r.Value) + "/g1"
 				if n := len(r.Headers); n != 2 || r.Headers[0].Key != "own" || r.Headers[1].Key != export.HeaderImported || string(r.Headers[1].Value) != want {
 					t.Errorf("offset %d has headers %q", r.Offset, r.Headers)
 				}
@@ -150,7 +150,7 @@ func TestImportAfterACrash(t *testing.T) {
 func TestImportOfTwoGatewaysOfOneName(t *testing.T) {
 	c := &carrier{Agent: open(t, threePartitions)}
 	first, second := foreign(t, 0, 15), foreign(t, 0, 15)
-	second.Export = "fedcba9876543210"
+	second.Export, second.Gateway = "fedcba9876543210", "g2"
 	second.Batches = nil
 	b := batch.NewBuilder(metadata.CodecZstd)
 	for i := range int64(15) {
@@ -177,6 +177,24 @@ func TestImportOfTwoGatewaysOfOneName(t *testing.T) {
 	}
 	if count != 30 {
 		t.Errorf("%d records of 30 are here", count)
+	}
+}
+
+// A record is known by its header again, also by one that was written before it named
+// the gateway; and not one of another gateway with the same site.
+func TestIsFrom(t *testing.T) {
+	c := foreign(t, 0, 0)
+	for header, want := range map[string]int64{
+		string(importedFrom(&c, 7)): 7, "north/mqtt/2/7/g1": 7, "north/mqtt/2/8": 8,
+		"north/mqtt/2/7/g2": -1, "north/mqtt/2/7/": -1, "north/mqtt/2/7/g1/x": -1, "north/mqtt/1/7/g1": -1, "south/mqtt/2/7/g1": -1, "north/mqtt/2/x/g1": -1, "": -1,
+	} {
+		if got, ok := isFrom(&c, []byte(header)); ok != (want >= 0) || ok && got != want {
+			t.Errorf("%q: %d, %v", header, got, ok)
+		}
+	}
+	c.Gateway = ""
+	if got := string(importedFrom(&c, 7)); got != "north/mqtt/2/7" {
+		t.Errorf("of a gateway that is not named: %q", got)
 	}
 }
 

@@ -14,8 +14,8 @@ import (
 
 const importHelp = `Import gives the records of an export to the running gateway, which keeps and drains
 them as if devices had sent them: key, value, headers and time stay, and the header
-cistern.imported says where they come from (site/stream/partition/offset). The streams
-have to be there.
+cistern.imported says where they come from (site/stream/partition/offset/gateway).
+The streams have to be there.
 
     $ cistern import /media/usb/plant-7
     $ cistern import /media/usb/plant-7 --socket /run/cistern.sock

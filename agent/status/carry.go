@@ -95,7 +95,7 @@ func (q *query) partition() metadata.PartitionID {
 const exportIDMax = 32
 
 func (q *query) chunk() export.Chunk {
-	c := export.Chunk{Export: q.values.Get("export"), Site: q.values.Get("site"), Partition: q.partition(), From: q.number("from")}
+	c := export.Chunk{Export: q.values.Get("export"), Site: q.values.Get("site"), Gateway: q.values.Get("gateway"), Partition: q.partition(), From: q.number("from")}
 	if (c.Export == "" || len(c.Export) > exportIDMax) && q.err == nil {
 		q.err = fmt.Errorf("export is %q; allowed are 1 to %d characters", c.Export, exportIDMax)
 	}
@@ -156,7 +156,7 @@ func (s *Server) carry(w http.ResponseWriter, r *http.Request, do func(context.C
 }
 
 func chunkQuery(c *export.Chunk) string {
-	return url.Values{"export": {c.Export}, "site": {c.Site}, "stream": {c.Partition.Stream},
+	return url.Values{"export": {c.Export}, "site": {c.Site}, "gateway": {c.Gateway}, "stream": {c.Partition.Stream},
 		"partition": {strconv.Itoa(int(c.Partition.Partition))}, "from": {strconv.FormatInt(c.From, 10)}}.Encode()
 }
 

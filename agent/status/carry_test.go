@@ -104,7 +104,7 @@ func TestReadingBatches(t *testing.T) {
 func TestTakingChunks(t *testing.T) {
 	fake := &carrier{}
 	c := example().withCarrier(t, fake)
-	chunk := export.Chunk{Export: "0123456789abcdef", Site: "plant 7/&", Partition: metadata.PartitionID{Stream: "mqtt", Partition: 3}, From: 41, Batches: []byte{0, 1, 2}}
+	chunk := export.Chunk{Export: "0123456789abcdef", Site: "plant 7/&", Gateway: "g 1", Partition: metadata.PartitionID{Stream: "mqtt", Partition: 3}, From: 41, Batches: []byte{0, 1, 2}}
 	next, err := c.Import(t.Context(), chunk)
 	if err != nil || next != 42 || !reflect.DeepEqual(fake.chunks, []export.Chunk{chunk}) {
 		t.Errorf("%d, %v, %+v", next, err, fake.chunks)
