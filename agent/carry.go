@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/vmihailenco/msgpack/v5"
 
@@ -11,6 +12,7 @@ import (
 	"cistern/gossip/metadata"
 	"cistern/segstore"
 	"cistern/segstore/batch"
+	"cistern/segstore/forward"
 	"cistern/segstore/ingest"
 )
 
@@ -73,6 +75,7 @@ func (a *carrier) Imported(_ context.Context, c export.Chunk) (int64, error) {
 }
 
 func (a *Agent) importTarget(stream string) (metadata.StreamConfig, error) {
+	stream = strings.TrimPrefix(stream, forward.ParkedPrefix) // what was parked comes in as what it is
 	if !metadata.IsReserved(stream) {
 		for _, c := range a.streams() {
 			if c.Name == stream {
@@ -110,11 +113,11 @@ func (a *carrier) Import(ctx context.Context, c export.Chunk) (int64, error) {
 	c.From = max(c.From, n.Next)
 	there := map[arrival]struct{}{}
 	if n.Begun > c.From {
-		if there, err = a.findImported(ctx, &c, &n); err != nil {
+		if there, err = a.findImported(ctx, &c, &n, target.Name); err != nil {
 			return 0, err
 		}
 	}
-	if err := a.noteBegun(&c, n, touched, end); err != nil {
+	if err := a.noteBegun(&c, n, target.Name, touched, end); err != nil {
 		return 0, err
 	}
 	if err := a.appendChunk(ctx, &c, target, there); err != nil {
@@ -188,7 +191,7 @@ func partitionFor(r *batch.Record, c *export.Chunk, target metadata.StreamConfig
 
 // noteBegun makes durable that a chunk is begun. Ends of a chunk that was begun
 // before and broken off stay: it is searched for from there.
-func (a *carrier) noteBegun(c *export.Chunk, was importNote, touched map[int32]bool, end int64) error {
+func (a *carrier) noteBegun(c *export.Chunk, was importNote, stream string, touched map[int32]bool, end int64) error {
 	n := importNote{Version: importNoteVersion, Next: max(was.Next, c.From), Begun: max(was.Begun, end), Ends: map[int32]int64{}}
 	n.Unknown = was.Begun > c.From && was.Unknown
 	if was.Begun > c.From {
@@ -197,7 +200,7 @@ func (a *carrier) noteBegun(c *export.Chunk, was importNote, touched map[int32]b
 		}
 	}
 	for p := range touched {
-		log := a.store.Log(metadata.PartitionID{Stream: c.Partition.Stream, Partition: p})
+		log := a.store.Log(metadata.PartitionID{Stream: stream, Partition: p})
 		if _, known := n.Ends[p]; !known && log != nil {
 			n.Ends[p] = log.EndOffset()
 		}
@@ -225,7 +228,7 @@ func (a *carrier) appendChunk(ctx context.Context, c *export.Chunk, target metad
 				return nil
 			}
 		}
-		id := metadata.PartitionID{Stream: c.Partition.Stream, Partition: partitionFor(r, c, target)}
+		id := metadata.PartitionID{Stream: target.Name, Partition: partitionFor(r, c, target)}
 		own := r.Headers
 		r.Headers = append(own[:len(own):len(own)], batch.RecordHeader{Key: export.HeaderImported, Value: importedFrom(c, r.Offset)})
 		if err := wait.add(); err != nil { // nothing may come behind what failed

@@ -29,8 +29,8 @@ func arrivalOf(offset int64, r *batch.Record) arrival {
 	return arrival{offset, sha256.Sum256(append(append(b, r.Key...), r.Value...))}
 }
 
-// findImported returns the records of a broken-off chunk that are here.
-func (a *carrier) findImported(ctx context.Context, c *export.Chunk, n *importNote) (map[arrival]struct{}, error) {
+// findImported returns the records of a broken-off chunk that are here, in a stream.
+func (a *carrier) findImported(ctx context.Context, c *export.Chunk, n *importNote, stream string) (map[arrival]struct{}, error) {
 	found := map[arrival]struct{}{}
 	if n.Unknown {
 		a.log.Warn("an import was broken off and goes on: some of its records may be stored twice; the header "+export.HeaderImported+" tells them",
@@ -38,7 +38,7 @@ func (a *carrier) findImported(ctx context.Context, c *export.Chunk, n *importNo
 		return found, nil
 	}
 	for p, from := range n.Ends {
-		log := a.store.Log(metadata.PartitionID{Stream: c.Partition.Stream, Partition: p})
+		log := a.store.Log(metadata.PartitionID{Stream: stream, Partition: p})
 		if log == nil {
 			continue
 		}

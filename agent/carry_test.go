@@ -11,6 +11,7 @@ import (
 	"cistern/bridge/export"
 	"cistern/gossip/metadata"
 	"cistern/segstore/batch"
+	"cistern/segstore/forward"
 )
 
 // foreign builds a chunk of n records from offset first on, three in a batch.
@@ -128,7 +129,7 @@ func TestImportAfterACrash(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := c.noteBegun(&whole, n, map[int32]bool{0: true, 1: true, 2: true}, 60); err != nil {
+		if err := c.noteBegun(&whole, n, "mqtt", map[int32]bool{0: true, 1: true, 2: true}, 60); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.appendChunk(t.Context(), &some, target, nil); err != nil {
@@ -163,7 +164,7 @@ func TestImportOfTwoGatewaysOfOneName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.noteBegun(&first, n, map[int32]bool{0: true, 1: true, 2: true}, 15); err != nil {
+	if err := c.noteBegun(&first, n, "mqtt", map[int32]bool{0: true, 1: true, 2: true}, 15); err != nil {
 		t.Fatal(err)
 	}
 	for _, chunk := range []export.Chunk{second, first} {
@@ -212,6 +213,51 @@ func TestImportAfterACancel(t *testing.T) {
 		t.Fatal(err)
 	}
 	expectTaken(t, c.Agent, "after cancels", 30)
+}
+
+// What was parked at another gateway comes into the stream it is of, once, beside what
+// lay in that stream there.
+func TestImportOfWhatWasParked(t *testing.T) {
+	c := &carrier{Agent: open(t, threePartitions)}
+	parked := foreign(t, 0, 12)
+	parked.Partition.Stream = forward.ParkedPrefix + "mqtt"
+	for range 2 {
+		for _, chunk := range []export.Chunk{foreign(t, 0, 30), parked} {
+			if _, err := c.Import(t.Context(), chunk); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// A crash in the middle: what is there of the second half is found.
+	rest, some := foreign(t, 12, 12), foreign(t, 12, 6)
+	rest.Partition, some.Partition = parked.Partition, parked.Partition
+	target, err := c.importTarget(rest.Partition.Stream)
+	if err != nil || target.Name != "mqtt" {
+		t.Fatal(target, err)
+	}
+	n, err := c.importNote(&rest)
+	if err == nil {
+		err = c.noteBegun(&rest, n, target.Name, map[int32]bool{0: true, 1: true, 2: true}, 24)
+	}
+	if err == nil {
+		err = c.appendChunk(t.Context(), &some, target, nil)
+	}
+	if err == nil {
+		_, err = c.Import(t.Context(), rest)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := int64(0)
+	for _, log := range c.store.Logs() {
+		if log.Partition().Stream != "mqtt" {
+			t.Errorf("there is %s", log.Partition())
+		}
+		count += log.HighWatermark()
+	}
+	if count != 30+24 {
+		t.Errorf("%d records of 54 are here", count)
+	}
 }
 
 func TestImportRefuses(t *testing.T) {
