@@ -30,6 +30,9 @@ const (
 	// importEndsMax bounds the partitions whose ends are in a note, which has room
 	// for as many. A chunk that touches more is not searched for.
 	importEndsMax = 128
+	// importNotesMax bounds the notes. Each is in the snapshot at the begin of every
+	// segment, and all facts of the store together are at most segstore.StateKeysMax.
+	importNotesMax = 2048
 	// importScanBytes is how much is read at a time to find what is there.
 	importScanBytes = 256 << 10
 )
@@ -50,7 +53,9 @@ type carrier struct {
 	last *importWait // of the chunk before; the status server lets one in at a time
 }
 
-func importKey(c *export.Chunk) string { return "import/" + c.Export + "/" + c.Partition.String() }
+const importKeys = "import/"
+
+func importKey(c *export.Chunk) string { return importKeys + c.Export + "/" + c.Partition.String() }
 
 // importNote reads what is known, with Next -1 when that is nothing.
 func (a *carrier) importNote(c *export.Chunk) (importNote, error) {
@@ -106,6 +111,9 @@ func (a *carrier) Import(ctx context.Context, c export.Chunk) (int64, error) {
 	}
 	if end <= n.Next {
 		return n.Next, nil
+	}
+	if err := a.roomForNote(&n); err != nil {
+		return 0, err
 	}
 	if err := a.last.wait(ctx); err != nil { // what may still come could not be found
 		return 0, err
@@ -187,6 +195,29 @@ func partitionFor(r *batch.Record, c *export.Chunk, target metadata.StreamConfig
 		return c.Partition.Partition % target.Partitions
 	}
 	return metadata.PartitionFor(r.Key, target.Partitions)
+}
+
+// roomForNote says what to do when n is new and there is no room for another.
+func (a *carrier) roomForNote(n *importNote) error {
+	if n.Begun >= 0 || len(a.store.State().Keys(importKeys)) < importNotesMax {
+		return nil
+	}
+	return fmt.Errorf("this gateway remembers %d partitions of imports, so that none is taken twice, and has no room for more: "+
+		"`cistern import --forget DIR` forgets one whose folder is not needed any more, --forget-all those of all", importNotesMax)
+}
+
+// Forget implements status.Carrier.
+func (a *carrier) Forget(export string) (int, error) {
+	prefix := importKeys
+	if export != "" {
+		prefix += export + "/"
+	}
+	n, err := a.store.State().Drop(importKeys, func(key string) bool { return strings.HasPrefix(key, prefix) })
+	if err != nil {
+		return 0, fmt.Errorf("forgetting imports: %w", err)
+	}
+	a.log.Info("imports are forgotten: their folders would be taken again", "export", export, "partitions", n)
+	return n, nil
 }
 
 // noteBegun makes durable that a chunk is begun. Ends of a chunk that was begun

@@ -199,6 +199,41 @@ func TestIsFrom(t *testing.T) {
 	}
 }
 
+// Notes are bounded, so that imports leave room for the other facts of a store; what
+// has a note goes on. Who forgets makes room, and is taken at his word.
+func TestImportNotesAreBounded(t *testing.T) {
+	c := &carrier{Agent: open(t, threePartitions)}
+	first := foreign(t, 0, 6)
+	if _, err := c.Import(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	other := first
+	for i := 1; i < importNotesMax; i++ {
+		other.Export = fmt.Sprintf("%016x", i)
+		c.store.State().Put(importKey(&other), []byte("a note"))
+	}
+	other.Export = "ffffffffffffffff"
+	if _, err := c.Import(t.Context(), other); err == nil || !strings.Contains(err.Error(), "2048 partitions of imports") || !strings.Contains(err.Error(), "--forget") {
+		t.Errorf("beyond the limit: %v", err)
+	}
+	if next, err := c.Import(t.Context(), foreign(t, 3, 6)); next != 9 || err != nil {
+		t.Errorf("of one that is known: %d, %v", next, err)
+	}
+	expectTaken(t, c.Agent, "once", 9)
+	if n, err := c.Forget(fmt.Sprintf("%016x", 7)); n != 1 || err != nil {
+		t.Errorf("forgot %d, %v", n, err)
+	}
+	if next, err := c.Import(t.Context(), other); next != 6 || err != nil {
+		t.Errorf("with room: %d, %v", next, err)
+	}
+	if n, err := c.Forget(""); n != importNotesMax || err != nil {
+		t.Errorf("forgot %d, %v", n, err)
+	}
+	if next, err := c.Imported(t.Context(), first); next != -1 || err != nil {
+		t.Errorf("it is forgotten, and known up to %d, %v", next, err)
+	}
+}
+
 // A chunk whose sender hung up is waited for before the next is looked at.
 func TestImportAfterACancel(t *testing.T) {
 	c := &carrier{Agent: open(t, threePartitions)}
