@@ -19,7 +19,8 @@ const disksMax = 8
 
 // looks is what was seen of the board last.
 type looks struct {
-	root string // of /sys and /proc; "" is the machine's own
+	root    string // of /sys and /proc; "" is the machine's own
+	journal int64  // what the journal had written at the last look
 
 	mu   sync.Mutex
 	last *status.Board // nil before the first look
@@ -37,7 +38,7 @@ func (a *Agent) lookAtBoard(ctx context.Context) error {
 	tick := time.NewTicker(a.config.Board.LookEvery)
 	defer tick.Stop()
 	for {
-		a.looks.look(a.store.State(), a.powerFail)
+		a.looks.look(a.store.State(), a.powerFail, journalWrites{a.dataOn, a.store.Stats().BytesWritten})
 		select {
 		case <-ctx.Done():
 			return nil
@@ -46,39 +47,54 @@ func (a *Agent) lookAtBoard(ctx context.Context) error {
 	}
 }
 
-func (l *looks) look(f facts, p *status.PowerFail) {
+func (l *looks) look(f facts, p *status.PowerFail, j journalWrites) {
 	r := board.Look(l.root)
 	b := &status.Board{Model: r.Machine.Model, Serial: r.Machine.Serial, Temperatures: r.Temperatures, Supply: r.Supply,
 		Disks: []status.Disk{}, PowerFail: p}
+	own := j.bytes - l.journal
+	l.journal = j.bytes
 	for i := range r.Disks {
-		b.Disks = append(b.Disks, status.Disk{Disk: r.Disks[i], WrittenEver: l.count(f, &r.Disks[i], i)})
+		d, mine := status.Disk{Disk: r.Disks[i]}, int64(0)
+		if d.Device == j.disk {
+			mine = own
+		}
+		if d.ID() != "" && i < disksMax {
+			l.count(f, &d, r.Uptime, mine)
+		}
+		b.Disks = append(b.Disks, d)
 	}
 	l.mu.Lock()
 	l.last = b
 	l.mu.Unlock()
 }
 
-// count adds what the disk was written since it was looked at last, and returns
-// all there was. A new card has a name that is not known, and starts anew.
-func (l *looks) count(f facts, d *board.Disk, n int) int64 {
-	if d.ID() == "" || n >= disksMax {
-		return 0
-	}
+// count adds what the disk was written since it was looked at last. A new card has
+// a name that is not known, and starts anew.
+func (l *looks) count(f facts, d *status.Disk, uptime float64, own int64) {
 	key := "wear/" + d.ID()
-	var was board.Wear
+	var was wear
 	if text := f.Get(key); text != nil && json.Unmarshal(text, &was) != nil {
-		was = board.Wear{} // written by nobody we know
+		was = wear{} // written by nobody we know
 	}
-	is, err := was.Next(d, l.boot())
+	is, err := was.next(&d.Disk, l.boot(), uptime, own)
 	if err != nil {
-		return was.Bytes
+		d.WrittenEver = was.Bytes
+		return
 	}
-	if is != was {
-		if text, err := json.Marshal(is); err == nil {
-			f.Put(key, text)
-		}
+	d.WrittenEver = is.Bytes
+	if uptime > 0 { // else nothing is known of a day
+		d.Lately = l.lately(f, d.ID(), &is)
 	}
-	return is.Bytes
+	// While nothing is written nothing is kept: the next look finds the same.
+	if is.Boot != was.Boot || is.Bytes != was.Bytes {
+		put(f, key, &is)
+	}
+}
+
+func put(f facts, key string, v any) {
+	if text, err := json.Marshal(v); err == nil {
+		f.Put(key, text)
+	}
 }
 
 // boot names this boot of the machine, "" where it has no name.

@@ -521,7 +521,7 @@ func TestWearIsCounted(t *testing.T) {
 		place("sys/block/mmcblk0/device/cid", step.cid)
 		place("sys/block/mmcblk0/stat", fmt.Sprintf("0 0 0 0 0 0 %d 0 0 0 0", step.sectors))
 		before := fmt.Sprint(state)
-		l.look(state, nil)
+		l.look(state, nil, journalWrites{})
 		b := l.seen()
 		if len(b.Disks) != 1 || b.Disks[0].WrittenEver != step.want*512 {
 			t.Fatalf("step %d: %+v, want %d sectors", i, b.Disks, step.want)
@@ -532,7 +532,7 @@ func TestWearIsCounted(t *testing.T) {
 	}
 	state["wear/cid-"+one] = []byte("no JSON")
 	place("proc/sys/kernel/random/boot_id", "3")
-	if l.look(state, nil); l.seen().Disks[0].WrittenEver != 9*512 {
+	if l.look(state, nil, journalWrites{}); l.seen().Disks[0].WrittenEver != 9*512 {
 		t.Errorf("behind a count that can't be read: %+v", l.seen().Disks)
 	}
 }

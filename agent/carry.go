@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
+	"strings"
 
 	"github.com/vmihailenco/msgpack/v5"
 
@@ -12,6 +12,7 @@ import (
 	"cistern/gossip/metadata"
 	"cistern/segstore"
 	"cistern/segstore/batch"
+	"cistern/segstore/forward"
 	"cistern/segstore/ingest"
 )
 
@@ -29,6 +30,9 @@ const (
 	// importEndsMax bounds the partitions whose ends are in a note, which has room
 	// for as many. A chunk that touches more is not searched for.
 	importEndsMax = 128
+	// importNotesMax bounds the notes. Each is in the snapshot at the begin of every
+	// segment, and all facts of the store together are at most segstore.StateKeysMax.
+	importNotesMax = 2048
 	// importScanBytes is how much is read at a time to find what is there.
 	importScanBytes = 256 << 10
 )
@@ -49,7 +53,9 @@ type carrier struct {
 	last *importWait // of the chunk before; the status server lets one in at a time
 }
 
-func importKey(c *export.Chunk) string { return "import/" + c.Export + "/" + c.Partition.String() }
+const importKeys = "import/"
+
+func importKey(c *export.Chunk) string { return importKeys + c.Export + "/" + c.Partition.String() }
 
 // importNote reads what is known, with Next -1 when that is nothing.
 func (a *carrier) importNote(c *export.Chunk) (importNote, error) {
@@ -74,6 +80,7 @@ func (a *carrier) Imported(_ context.Context, c export.Chunk) (int64, error) {
 }
 
 func (a *Agent) importTarget(stream string) (metadata.StreamConfig, error) {
+	stream = strings.TrimPrefix(stream, forward.ParkedPrefix) // what was parked comes in as what it is
 	if !metadata.IsReserved(stream) {
 		for _, c := range a.streams() {
 			if c.Name == stream {
@@ -105,17 +112,20 @@ func (a *carrier) Import(ctx context.Context, c export.Chunk) (int64, error) {
 	if end <= n.Next {
 		return n.Next, nil
 	}
+	if err := a.roomForNote(&n); err != nil {
+		return 0, err
+	}
 	if err := a.last.wait(ctx); err != nil { // what may still come could not be found
 		return 0, err
 	}
 	c.From = max(c.From, n.Next)
 	there := map[arrival]struct{}{}
 	if n.Begun > c.From {
-		if there, err = a.findImported(ctx, &c, &n); err != nil {
+		if there, err = a.findImported(ctx, &c, &n, target.Name); err != nil {
 			return 0, err
 		}
 	}
-	if err := a.noteBegun(&c, n, touched, end); err != nil {
+	if err := a.noteBegun(&c, n, target.Name, touched, end); err != nil {
 		return 0, err
 	}
 	if err := a.appendChunk(ctx, &c, target, there); err != nil {
@@ -187,9 +197,32 @@ func partitionFor(r *batch.Record, c *export.Chunk, target metadata.StreamConfig
 	return metadata.PartitionFor(r.Key, target.Partitions)
 }
 
+// roomForNote says what to do when n is new and there is no room for another.
+func (a *carrier) roomForNote(n *importNote) error {
+	if n.Begun >= 0 || len(a.store.State().Keys(importKeys)) < importNotesMax {
+		return nil
+	}
+	return fmt.Errorf("this gateway remembers %d partitions of imports, so that none is taken twice, and has no room for more: "+
+		"`cistern import --forget DIR` forgets one whose folder is not needed any more, --forget-all those of all", importNotesMax)
+}
+
+// Forget implements status.Carrier.
+func (a *carrier) Forget(export string) (int, error) {
+	prefix := importKeys
+	if export != "" {
+		prefix += export + "/"
+	}
+	n, err := a.store.State().Drop(importKeys, func(key string) bool { return strings.HasPrefix(key, prefix) })
+	if err != nil {
+		return 0, fmt.Errorf("forgetting imports: %w", err)
+	}
+	a.log.Info("imports are forgotten: their folders would be taken again", "export", export, "partitions", n)
+	return n, nil
+}
+
 // noteBegun makes durable that a chunk is begun. Ends of a chunk that was begun
 // before and broken off stay: it is searched for from there.
-func (a *carrier) noteBegun(c *export.Chunk, was importNote, touched map[int32]bool, end int64) error {
+func (a *carrier) noteBegun(c *export.Chunk, was importNote, stream string, touched map[int32]bool, end int64) error {
 	n := importNote{Version: importNoteVersion, Next: max(was.Next, c.From), Begun: max(was.Begun, end), Ends: map[int32]int64{}}
 	n.Unknown = was.Begun > c.From && was.Unknown
 	if was.Begun > c.From {
@@ -198,7 +231,7 @@ func (a *carrier) noteBegun(c *export.Chunk, was importNote, touched map[int32]b
 		}
 	}
 	for p := range touched {
-		log := a.store.Log(metadata.PartitionID{Stream: c.Partition.Stream, Partition: p})
+		log := a.store.Log(metadata.PartitionID{Stream: stream, Partition: p})
 		if _, known := n.Ends[p]; !known && log != nil {
 			n.Ends[p] = log.EndOffset()
 		}
@@ -217,7 +250,6 @@ func (a *carrier) noteBegun(c *export.Chunk, was importNote, touched map[int32]b
 func (a *carrier) appendChunk(ctx context.Context, c *export.Chunk, target metadata.StreamConfig, there map[arrival]struct{}) error {
 	wait := newImportWait()
 	a.last = wait
-	prefix := importedPrefix(c)
 	err := eachRecord(c, func(r *batch.Record) error {
 		if r.Offset < c.From {
 			return nil
@@ -227,10 +259,9 @@ func (a *carrier) appendChunk(ctx context.Context, c *export.Chunk, target metad
 				return nil
 			}
 		}
-		id := metadata.PartitionID{Stream: c.Partition.Stream, Partition: partitionFor(r, c, target)}
+		id := metadata.PartitionID{Stream: target.Name, Partition: partitionFor(r, c, target)}
 		own := r.Headers
-		value := strconv.AppendInt(prefix[:len(prefix):len(prefix)], r.Offset, 10)
-		r.Headers = append(own[:len(own):len(own)], batch.RecordHeader{Key: export.HeaderImported, Value: value})
+		r.Headers = append(own[:len(own):len(own)], batch.RecordHeader{Key: export.HeaderImported, Value: importedFrom(c, r.Offset)})
 		if err := wait.add(); err != nil { // nothing may come behind what failed
 			return err
 		}

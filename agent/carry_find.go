@@ -29,28 +29,27 @@ func arrivalOf(offset int64, r *batch.Record) arrival {
 	return arrival{offset, sha256.Sum256(append(append(b, r.Key...), r.Value...))}
 }
 
-// findImported returns the records of a broken-off chunk that are here.
-func (a *carrier) findImported(ctx context.Context, c *export.Chunk, n *importNote) (map[arrival]struct{}, error) {
+// findImported returns the records of a broken-off chunk that are here, in a stream.
+func (a *carrier) findImported(ctx context.Context, c *export.Chunk, n *importNote, stream string) (map[arrival]struct{}, error) {
 	found := map[arrival]struct{}{}
 	if n.Unknown {
 		a.log.Warn("an import was broken off and goes on: some of its records may be stored twice; the header "+export.HeaderImported+" tells them",
 			"from", c.Site+"/"+c.Partition.String(), "first", c.From, "last", n.Begun-1)
 		return found, nil
 	}
-	prefix := importedPrefix(c)
 	for p, from := range n.Ends {
-		log := a.store.Log(metadata.PartitionID{Stream: c.Partition.Stream, Partition: p})
+		log := a.store.Log(metadata.PartitionID{Stream: stream, Partition: p})
 		if log == nil {
 			continue
 		}
-		if err := findIn(ctx, log, from, prefix, found); err != nil {
+		if err := findIn(ctx, log, from, c, found); err != nil {
 			return nil, fmt.Errorf("looking in %s for what an import left: %w", log.Partition(), err)
 		}
 	}
 	return found, nil
 }
 
-func findIn(ctx context.Context, log *segstore.Log, from int64, prefix []byte, found map[arrival]struct{}) error {
+func findIn(ctx context.Context, log *segstore.Log, from int64, c *export.Chunk, found map[arrival]struct{}) error {
 	var buf []byte
 	var err error
 	for next := max(from, log.StartOffset()); next < log.HighWatermark(); {
@@ -73,8 +72,7 @@ func findIn(ctx context.Context, log *segstore.Log, from int64, prefix []byte, f
 				if r.Headers[i].Key != export.HeaderImported {
 					continue
 				}
-				number, ok := bytes.CutPrefix(r.Headers[i].Value, prefix)
-				if offset, err := strconv.ParseInt(string(number), 10, 64); ok && err == nil {
+				if offset, ok := isFrom(c, r.Headers[i].Value); ok {
 					found[arrivalOf(offset, r)] = struct{}{}
 				}
 			}
@@ -86,6 +84,20 @@ func findIn(ctx context.Context, log *segstore.Log, from int64, prefix []byte, f
 	return nil
 }
 
-func importedPrefix(c *export.Chunk) []byte {
-	return fmt.Appendf(nil, "%s/%s/", c.Site, c.Partition)
+// importedFrom is the header of a record that came in with a chunk.
+func importedFrom(c *export.Chunk, offset int64) []byte {
+	b := fmt.Appendf(nil, "%s/%s/%d", c.Site, c.Partition, offset)
+	if c.Gateway != "" {
+		b = append(append(b, '/'), c.Gateway...)
+	}
+	return b
+}
+
+// isFrom says whether a header is of a record of the chunk's partition, and its
+// offset there. Formerly the header did not name the gateway.
+func isFrom(c *export.Chunk, header []byte) (offset int64, ok bool) {
+	rest, ok := bytes.CutPrefix(header, fmt.Appendf(nil, "%s/%s/", c.Site, c.Partition))
+	number, gateway, named := bytes.Cut(rest, []byte("/"))
+	offset, err := strconv.ParseInt(string(number), 10, 64)
+	return offset, ok && err == nil && (!named || string(gateway) == c.Gateway)
 }

@@ -11,12 +11,13 @@ import (
 	"cistern/bridge/export"
 	"cistern/gossip/metadata"
 	"cistern/segstore/batch"
+	"cistern/segstore/forward"
 )
 
 // foreign builds a chunk of n records from offset first on, three in a batch.
 func foreign(t *testing.T, first, n int64) export.Chunk {
 	t.Helper()
-	c := export.Chunk{Export: "0123456789abcdef", Site: "north", Partition: metadata.PartitionID{Stream: "mqtt", Partition: 2}, From: first}
+	c := export.Chunk{Export: "0123456789abcdef", Site: "north", Gateway: "g1", Partition: metadata.PartitionID{Stream: "mqtt", Partition: 2}, From: first}
 	b := batch.NewBuilder(metadata.CodecZstd)
 	for o := first; o < first+n; o += 3 {
 		b.Reset()
@@ -54,7 +55,7 @@ func taken(t *testing.T, a *Agent, stream string) map[string][]string {
 			if err := eachRecord(&whole, func(r *batch.Record) error {
 				next = r.Offset + 1
 				all[string(r.Key)] = append(all[string(r.Key)], string(r.Value))
-				want := "north/mqtt/2/" + string(r.Value)
+				want := "north/mqtt/2/" + string(r.Value) + "/g1"
 				if n := len(r.Headers); n != 2 || r.Headers[0].Key != "own" || r.Headers[1].Key != export.HeaderImported || string(r.Headers[1].Value) != want {
 					t.Errorf("offset %d has headers %q", r.Offset, r.Headers)
 				}
@@ -128,7 +129,7 @@ func TestImportAfterACrash(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := c.noteBegun(&whole, n, map[int32]bool{0: true, 1: true, 2: true}, 60); err != nil {
+		if err := c.noteBegun(&whole, n, "mqtt", map[int32]bool{0: true, 1: true, 2: true}, 60); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.appendChunk(t.Context(), &some, target, nil); err != nil {
@@ -150,7 +151,7 @@ func TestImportAfterACrash(t *testing.T) {
 func TestImportOfTwoGatewaysOfOneName(t *testing.T) {
 	c := &carrier{Agent: open(t, threePartitions)}
 	first, second := foreign(t, 0, 15), foreign(t, 0, 15)
-	second.Export = "fedcba9876543210"
+	second.Export, second.Gateway = "fedcba9876543210", "g2"
 	second.Batches = nil
 	b := batch.NewBuilder(metadata.CodecZstd)
 	for i := range int64(15) {
@@ -163,7 +164,7 @@ func TestImportOfTwoGatewaysOfOneName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.noteBegun(&first, n, map[int32]bool{0: true, 1: true, 2: true}, 15); err != nil {
+	if err := c.noteBegun(&first, n, "mqtt", map[int32]bool{0: true, 1: true, 2: true}, 15); err != nil {
 		t.Fatal(err)
 	}
 	for _, chunk := range []export.Chunk{second, first} {
@@ -177,6 +178,59 @@ func TestImportOfTwoGatewaysOfOneName(t *testing.T) {
 	}
 	if count != 30 {
 		t.Errorf("%d records of 30 are here", count)
+	}
+}
+
+// A record is known by its header again, also by one that was written before it named
+// the gateway; and not one of another gateway with the same site.
+func TestIsFrom(t *testing.T) {
+	c := foreign(t, 0, 0)
+	for header, want := range map[string]int64{
+		string(importedFrom(&c, 7)): 7, "north/mqtt/2/7/g1": 7, "north/mqtt/2/8": 8,
+		"north/mqtt/2/7/g2": -1, "north/mqtt/2/7/": -1, "north/mqtt/2/7/g1/x": -1, "north/mqtt/1/7/g1": -1, "south/mqtt/2/7/g1": -1, "north/mqtt/2/x/g1": -1, "": -1,
+	} {
+		if got, ok := isFrom(&c, []byte(header)); ok != (want >= 0) || ok && got != want {
+			t.Errorf("%q: %d, %v", header, got, ok)
+		}
+	}
+	c.Gateway = ""
+	if got := string(importedFrom(&c, 7)); got != "north/mqtt/2/7" {
+		t.Errorf("of a gateway that is not named: %q", got)
+	}
+}
+
+// Notes are bounded, so that imports leave room for the other facts of a store; what
+// has a note goes on. Who forgets makes room, and is taken at his word.
+func TestImportNotesAreBounded(t *testing.T) {
+	c := &carrier{Agent: open(t, threePartitions)}
+	first := foreign(t, 0, 6)
+	if _, err := c.Import(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	other := first
+	for i := 1; i < importNotesMax; i++ {
+		other.Export = fmt.Sprintf("%016x", i)
+		c.store.State().Put(importKey(&other), []byte("a note"))
+	}
+	other.Export = "ffffffffffffffff"
+	if _, err := c.Import(t.Context(), other); err == nil || !strings.Contains(err.Error(), "2048 partitions of imports") || !strings.Contains(err.Error(), "--forget") {
+		t.Errorf("beyond the limit: %v", err)
+	}
+	if next, err := c.Import(t.Context(), foreign(t, 3, 6)); next != 9 || err != nil {
+		t.Errorf("of one that is known: %d, %v", next, err)
+	}
+	expectTaken(t, c.Agent, "once", 9)
+	if n, err := c.Forget(fmt.Sprintf("%016x", 7)); n != 1 || err != nil {
+		t.Errorf("forgot %d, %v", n, err)
+	}
+	if next, err := c.Import(t.Context(), other); next != 6 || err != nil {
+		t.Errorf("with room: %d, %v", next, err)
+	}
+	if n, err := c.Forget(""); n != importNotesMax || err != nil {
+		t.Errorf("forgot %d, %v", n, err)
+	}
+	if next, err := c.Imported(t.Context(), first); next != -1 || err != nil {
+		t.Errorf("it is forgotten, and known up to %d, %v", next, err)
 	}
 }
 
@@ -194,6 +248,51 @@ func TestImportAfterACancel(t *testing.T) {
 		t.Fatal(err)
 	}
 	expectTaken(t, c.Agent, "after cancels", 30)
+}
+
+// What was parked at another gateway comes into the stream it is of, once, beside what
+// lay in that stream there.
+func TestImportOfWhatWasParked(t *testing.T) {
+	c := &carrier{Agent: open(t, threePartitions)}
+	parked := foreign(t, 0, 12)
+	parked.Partition.Stream = forward.ParkedPrefix + "mqtt"
+	for range 2 {
+		for _, chunk := range []export.Chunk{foreign(t, 0, 30), parked} {
+			if _, err := c.Import(t.Context(), chunk); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// A crash in the middle: what is there of the second half is found.
+	rest, some := foreign(t, 12, 12), foreign(t, 12, 6)
+	rest.Partition, some.Partition = parked.Partition, parked.Partition
+	target, err := c.importTarget(rest.Partition.Stream)
+	if err != nil || target.Name != "mqtt" {
+		t.Fatal(target, err)
+	}
+	n, err := c.importNote(&rest)
+	if err == nil {
+		err = c.noteBegun(&rest, n, target.Name, map[int32]bool{0: true, 1: true, 2: true}, 24)
+	}
+	if err == nil {
+		err = c.appendChunk(t.Context(), &some, target, nil)
+	}
+	if err == nil {
+		_, err = c.Import(t.Context(), rest)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := int64(0)
+	for _, log := range c.store.Logs() {
+		if log.Partition().Stream != "mqtt" {
+			t.Errorf("there is %s", log.Partition())
+		}
+		count += log.HighWatermark()
+	}
+	if count != 30+24 {
+		t.Errorf("%d records of 54 are here", count)
+	}
 }
 
 func TestImportRefuses(t *testing.T) {

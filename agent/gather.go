@@ -38,6 +38,7 @@ func (a *Agent) Status() *status.Document {
 	a.describeBoard(d)
 	a.judge(d)
 	status.JudgeBoard(a.health, d.Board)
+	status.JudgeWear(a.health, d)
 	status.JudgeMachine(a.health, d)
 	status.JudgeDrain(a.health, d)
 	d.Health = a.health.Active()

@@ -33,6 +33,7 @@ type State struct {
 	mu      sync.Mutex
 	entries map[string]stateEntry
 	dirty   map[string]struct{}
+	drops   map[string]uint64 // by prefix: what is not newer was dropped
 	version uint64
 }
 
@@ -44,7 +45,7 @@ type stateEntry struct {
 }
 
 func newState(meta Meta, log *slog.Logger) *State {
-	return &State{meta: meta, log: log, entries: map[string]stateEntry{}, dirty: map[string]struct{}{}}
+	return &State{meta: meta, log: log, entries: map[string]stateEntry{}, dirty: map[string]struct{}{}, drops: map[string]uint64{}}
 }
 
 // Get returns the value of key, nil when there is none. Do not change it.
@@ -100,6 +101,9 @@ func (s *State) load(e stateEntry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.version = max(s.version, e.Version)
+	if s.dropped(e) {
+		return
+	}
 	if e.Version >= s.entries[e.Key].Version {
 		s.entries[e.Key] = e
 	}
@@ -173,7 +177,9 @@ func (s *State) unride(keys []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, key := range keys {
-		s.dirty[key] = struct{}{}
+		if _, known := s.entries[key]; known { // it was not dropped meanwhile
+			s.dirty[key] = struct{}{}
+		}
 	}
 }
 

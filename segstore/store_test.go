@@ -2,6 +2,7 @@ package segstore
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -269,6 +270,59 @@ func TestStateSurvives(t *testing.T) {
 		if got := string(s.State().Get(key)); got != want {
 			t.Errorf("%s is %q, want %q", key, got, want)
 		}
+	}
+}
+
+// What was dropped is gone after a restart, and what is Put under its name later
+// counts, whatever is found of the old one.
+func TestStateDrop(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), SegmentBytes: SegmentBytesMin}
+	s := openStore(t, cfg)
+	if err := s.PutStream(testStream("a", 1)); err != nil {
+		t.Fatal(err)
+	}
+	commit := func() {
+		t.Helper()
+		if _, err := s.Commit(Entry{Log: s.Log(metadata.PartitionID{Stream: "a"}), Batch: makeBatch(t, "x")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, key := range []string{"n/1", "n/2", "m"} {
+		s.State().Put(key, []byte("old"))
+	}
+	commit()
+	if err := s.State().PutSync("n/3", []byte("old")); err != nil {
+		t.Fatal(err)
+	}
+	s.State().Put("n/4", []byte("old"))
+	if got := s.State().Keys("n/"); !slices.Equal(got, []string{"n/1", "n/2", "n/3", "n/4"}) {
+		t.Errorf("keys %q", got)
+	}
+	if n, err := s.State().Drop("n/", func(key string) bool { return key != "n/3" }); n != 3 || err != nil {
+		t.Fatal(n, err)
+	}
+	s.State().unride([]string{"n/4"}) // of a commit that was under way, and failed
+	commit()
+	s.Close()
+	s = openStore(t, cfg)
+	if got := s.State().Keys("n/"); !slices.Equal(got, []string{"n/3"}) || string(s.State().Get("n/3"))+string(s.State().Get("m")) != "oldold" {
+		t.Errorf("after a restart: %q, %q, %q", got, s.State().Get("n/3"), s.State().Get("m"))
+	}
+	s.State().Put("n/2", []byte("new"))
+	commit()
+	s.Close()
+	s = openStore(t, cfg)
+	defer s.Close()
+	if got := s.State().Keys("n/"); !slices.Equal(got, []string{"n/2", "n/3"}) || string(s.State().Get("n/2")) != "new" {
+		t.Errorf("after another: %q, %q", got, s.State().Get("n/2"))
+	}
+	// Whatever order copies are found in.
+	found := newState(nil, nil)
+	for _, e := range []stateEntry{{Version: 3, Key: "n/1"}, {Version: 9, Key: "n/2"}, {Version: 8, Key: dropMark + "n/", Value: binary.BigEndian.AppendUint64(nil, 7)}, {Version: 7, Key: "n/3"}, {Version: 7, Key: "m"}} {
+		found.load(e)
+	}
+	if got := found.Keys(""); !slices.Equal(got, []string{dropMark + "n/", "m", "n/2"}) {
+		t.Errorf("found %q", got)
 	}
 }
 

@@ -22,7 +22,8 @@ would stand in a configuration. A gateway needs none of it.
     $ cistern board --json | jq '.disks[] | select(.pre_eol != "normal")'
 
 It looks and changes nothing, takes no line, and needs no running gateway. Some of it
-only root may read. --root looks at a copy of another machine's /sys and /proc:
+only root may read. What a card was written over boots, and in the last day, only a
+running gateway knows: ` + "`cistern status`" + ` tells. --root looks at a copy of another machine's /sys and /proc:
 
     $ cistern board --root copy
 `
@@ -38,6 +39,7 @@ type boardJSON struct {
 type boardData struct {
 	Folder string `json:"folder"`
 	Disk   string `json:"disk,omitempty"`
+	Budget int64  `json:"daily_write_budget"`
 	Why    string `json:"why_not,omitempty"`
 }
 
@@ -59,6 +61,7 @@ func newBoard() *cobra.Command {
 			}
 			r := board.Look(root)
 			all := boardJSON{r, findData(root, conf.Gateway.Data), boardFits(r)}
+			all.Data.Budget = conf.Storage.DailyWriteBudget
 			if asJSON {
 				return writeJSON(c.OutOrStdout(), all)
 			}
@@ -226,7 +229,25 @@ func showDisks(b *strings.Builder, r *boardJSON) {
 			humanBytes(d.Bytes), humanBytes(d.BytesWritten), lifeUsed(d), dash(d.PreEOL), diskNote(d))
 	}
 	t.write(b)
+	for i := range r.Disks {
+		if d := &r.Disks[i]; d.Device == r.Data.Disk {
+			b.WriteString(dayLine(d, r.Uptime, r.Data.Budget))
+		}
+	}
 	b.WriteByte('\n')
+}
+
+// dayMin is how long a machine runs before a day is made of what it wrote: much is
+// written when it starts.
+const dayMin = 6 * 60 * 60
+
+// dayLine holds what the card with the data is written against its budget.
+func dayLine(d *board.Disk, uptime float64, budget int64) string {
+	if uptime < dayMin || budget <= 0 {
+		return ""
+	}
+	perDay := float64(d.BytesWritten) / uptime * 24 * 60 * 60
+	return fmt.Sprintf("%s: %s a day since boot, by everything on this machine; daily_write_budget is %s.\n", d.Device, humanBytes(int64(perDay)), humanBytes(budget))
 }
 
 // lifeUsed shows the kind of memory that is worse off.

@@ -79,3 +79,15 @@ func TestBoardLines(t *testing.T) {
 		}
 	}
 }
+
+func TestBoardDay(t *testing.T) {
+	d := &board.Disk{Device: "mmcblk0", BytesWritten: 2 << 30}
+	if got, want := dayLine(d, 12*3600, 8<<30), "mmcblk0: 4.0 GiB a day since boot, by everything on this machine; daily_write_budget is 8.0 GiB.\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	for _, got := range []string{dayLine(d, 0, 8<<30), dayLine(d, 3600, 8<<30), dayLine(d, 12*3600, 0)} {
+		if got != "" {
+			t.Errorf("%q", got)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,6 +34,10 @@ key_base64 and value_base64.
 
 Batches go as a whole: those that reach into the range at its begin are in the
 export, those that reach beyond its end are not.
+
+Of a stopped gateway of a site it takes as well what waits there for leaders
+elsewhere, as cistern.parked.STREAM: ` + "`cistern import`" + ` puts it into STREAM. The site
+gets it too when that gateway is started in it again, so do one or the other.
 
 With --move the gateway will not drain what was exported: it goes one way only, once.
 Without, the gateway drains it as well as soon as it can.
@@ -183,6 +188,10 @@ func (f *exportFlags) report(c *cobra.Command, m *export.Manifest) error {
 	fmt.Fprintf(out, "exported %s of %s, %s, into %s\n", plural64(m.Records(), "record"), plural(len(m.Partitions), "partition"), humanBytes(m.Bytes()), f.out)
 	for i := range m.Partitions {
 		p := &m.Partitions[i]
+		if of, parked := strings.CutPrefix(p.Stream, parkedPrefix); parked {
+			fmt.Fprintf(out, "note: %s holds %s for %s/%d that waited here for the leader. It may have the first of them already, and gets all when this gateway is started in its site again: import them only if it never is\n",
+				p.ID(), plural64(p.Records, "record"), of, p.Partition)
+		}
 		if p.InDoubt {
 			fmt.Fprintf(out, "note: the drain of %s was broken off without an answer: some records from offset %d on may be at the centre already\n", p.ID(), p.FirstOffset)
 		}

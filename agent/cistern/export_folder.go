@@ -17,6 +17,7 @@ import (
 	"cistern/gossip/metadata"
 	"cistern/gossip/quorum"
 	"cistern/segstore"
+	"cistern/segstore/forward"
 	"cistern/segstore/replica"
 )
 
@@ -26,6 +27,7 @@ type folder struct {
 	store  *segstore.Store
 	drains *export.Drains
 	site   *metadata.Image // nil: the gateway was on its own
+	held   int64           // parked records that were confirmed to nobody, and are not exported
 }
 
 var errRunning = hinted(errors.New("an agent is running on this store"), "stop it, or ask it with --live")
@@ -143,10 +145,11 @@ func (f *folder) parts(flags *exportFlags) (parts []export.Part, err error) {
 		}
 		parts = append(parts, p)
 	}
-	if !known {
+	waiting, ofStream := f.parked(flags, boots)
+	if !known && !ofStream {
 		return nil, hinted(fmt.Errorf("there is no stream %q in this folder", flags.stream), "`cistern check` lists what is in it")
 	}
-	return parts, nil
+	return append(parts, waiting...), nil
 }
 
 // between appends what lies between two flows of a drain, where newer records leave
@@ -158,14 +161,25 @@ func between(all []export.Range, from, to int64) []export.Range {
 	return all
 }
 
-// parked counts what waits here for leaders elsewhere, or waited.
-func (f *folder) parked() (records int64) {
-	for _, log := range f.store.Logs() {
-		if metadata.IsReserved(log.Partition().Stream) {
-			records += log.EndOffset() - log.StartOffset()
+// parked are what waits here for leaders elsewhere and was confirmed, as partitions
+// of their own: their offsets are those of the parked logs. known says whether there is
+// any of the stream that was asked for. Offsets on the command line are not meant for
+// them.
+func (f *folder) parked(flags *exportFlags, boots func(string) (int64, bool)) (parts []export.Part, known bool) {
+	if flags.first >= 0 || flags.beyond >= 0 {
+		return nil, false
+	}
+	for _, w := range forward.FindWaiting(f.store) {
+		if of := w.Log.Partition().Stream[len(forward.ParkedPrefix):]; flags.stream != "" && flags.stream != of {
+			continue
+		}
+		known = true
+		f.held += w.End - w.Held
+		if w.From < w.Held {
+			parts = append(parts, export.Part{Log: export.WithClock(w.Log, boots), From: w.From, To: w.Held})
 		}
 	}
-	return records
+	return parts, known
 }
 
 // fromFolder exports what a stopped gateway has.
@@ -246,8 +260,8 @@ func undrainedBy(flows []drain.FlowStatus) (all []export.Range) {
 }
 
 func (f *folder) sayWhatIsLeftOut(c *cobra.Command) error {
-	if n := f.parked(); n > 0 {
-		_, err := fmt.Fprintf(c.ErrOrStderr(), "note: up to %s waited here for leaders elsewhere, and are not exported: start the gateway in its site to hand them over\n", plural64(n, "record"))
+	if f.held > 0 {
+		_, err := fmt.Fprintf(c.ErrOrStderr(), "note: %s that waited here for leaders elsewhere are not exported: they were confirmed to nobody, and devices send them again\n", plural64(f.held, "record"))
 		return err
 	}
 	return nil

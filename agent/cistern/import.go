@@ -14,8 +14,8 @@ import (
 
 const importHelp = `Import gives the records of an export to the running gateway, which keeps and drains
 them as if devices had sent them: key, value, headers and time stay, and the header
-cistern.imported says where they come from (site/stream/partition/offset). The streams
-have to be there.
+cistern.imported says where they come from (site/stream/partition/offset/gateway).
+The streams have to be there.
 
     $ cistern import /media/usb/plant-7
     $ cistern import /media/usb/plant-7 --socket /run/cistern.sock
@@ -25,6 +25,13 @@ off goes on where it stopped when it is called again, also after a power cut. On
 site of several gateways up to one chunk (512 KiB, or one batch) may be taken again
 then; the header tells its records.
 
+The gateway remembers by the export's id what it took, of up to 2,048 partitions. When
+a folder is not needed any more it can be forgotten; imported once more, its records
+would be taken a second time:
+
+    $ cistern import --forget /media/usb/plant-7
+    $ cistern import --forget-all
+
 Of a device's records the order is kept among those that are carried. Others of it,
 which go another way, may be at the centre before them.
 `
@@ -32,11 +39,18 @@ which go another way, may be at the centre before them.
 func newImport() *cobra.Command {
 	var where place
 	var anyway bool
+	var f forgetFlags
 	c := &cobra.Command{
 		Use:  "import DIR",
 		Long: importHelp,
-		Args: arguments(1, 1, "one DIR"),
+		Args: arguments(0, 1, "one DIR"),
 		RunE: func(c *cobra.Command, args []string) error {
+			switch {
+			case (len(args) == 0) != f.all:
+				return usage("see `cistern import --help`", "cistern import takes one DIR, and --forget-all none")
+			case f.all || f.this:
+				return f.forget(c, &where, args)
+			}
 			m, err := readExport(args[0], anyway)
 			if err != nil {
 				return err
@@ -55,6 +69,7 @@ func newImport() *cobra.Command {
 		},
 	}
 	where.agentFlags(c)
+	f.flags(c)
 	c.Flags().BoolVar(&anyway, "anyway", false, "also when the gateway that exported may drain the same records")
 	return c
 }

@@ -49,6 +49,9 @@ func cardLine(d *status.Disk) string {
 	if d.ID() != "" {
 		line += fmt.Sprintf(", %s written to it as far as counted here", humanBytes(d.WrittenEver))
 	}
+	if l := d.Lately; l != nil && l.Seconds > 0 {
+		line += fmt.Sprintf(", %s in the last %s of running (%s by the journal)", humanBytes(l.Bytes), humanSeconds(l.Seconds), humanBytes(l.Journal))
+	}
 	if life := d.LifeUsed(); life > 0 {
 		line += fmt.Sprintf(", up to %d %% of its life used", life)
 	}

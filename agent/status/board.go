@@ -27,6 +27,9 @@ type Disk struct {
 	// WrittenEver is what was written to it as far as gateways on this data folder
 	// have counted, over restarts: a new card starts a new count.
 	WrittenEver int64 `json:"bytes_written_counted"`
+	// Lately is what of it was written in the last day that the machine ran; nil: not
+	// counted.
+	Lately *Lately `json:"written_lately,omitempty"`
 }
 
 // PowerFail is a stop because the power went.
@@ -144,6 +147,7 @@ var boardFamilies = []metric{
 		})},
 	{"cistern_card_boot_written_bytes", "gauge", "Bytes written to the card or disk since the machine was started.",
 		perDisk(func(d *Disk) float64 { return float64(d.BytesWritten) })},
+	{"cistern_card_written_per_day_bytes", "gauge", "Bytes written to the card or disk in a day, by the last day of running.", perDisk(func(d *Disk) float64 { return d.Lately.perDay() })},
 	{"cistern_card_life_used_percent", "gauge", "Life an eMMC says it has used, rounded up to tens.",
 		perDisk(func(d *Disk) float64 {
 			if d.LifeUsed() == 0 {

@@ -65,7 +65,7 @@ func TestBoardMetrics(t *testing.T) {
 		Temperatures: []board.Temperature{{Zone: "thermal_zone0", Type: "cpu-thermal", Celsius: 48.5}},
 		Supply:       &board.Supply{UnderVoltageOnce: true},
 		Disks: []Disk{
-			{board.Disk{Device: "mmcblk0", Kind: board.KindEMMC, CID: "150100", LifeA: 10, LifeB: 20, PreEOL: board.PreEOLNormal, BytesWritten: 512}, 4096},
+			{board.Disk{Device: "mmcblk0", Kind: board.KindEMMC, CID: "150100", LifeA: 10, LifeB: 20, PreEOL: board.PreEOLNormal, BytesWritten: 512}, 4096, nil},
 			{Disk: board.Disk{Device: "vda", Kind: board.KindOther}},
 		},
 		Problems: []string{"a"}, PowerFail: &PowerFail{Clean: true, CleanSeconds: 0.25},

@@ -21,6 +21,9 @@ type Carrier interface {
 	export.Taker
 	// Log returns a partition's log; the error says where to ask instead.
 	Log(p metadata.PartitionID) (export.Log, error)
+	// Forget forgets what was taken of an export, or of all (""), and returns of how
+	// many partitions. They can be taken a second time then.
+	Forget(export string) (partitions int, err error)
 }
 
 const (
@@ -95,7 +98,7 @@ func (q *query) partition() metadata.PartitionID {
 const exportIDMax = 32
 
 func (q *query) chunk() export.Chunk {
-	c := export.Chunk{Export: q.values.Get("export"), Site: q.values.Get("site"), Partition: q.partition(), From: q.number("from")}
+	c := export.Chunk{Export: q.values.Get("export"), Site: q.values.Get("site"), Gateway: q.values.Get("gateway"), Partition: q.partition(), From: q.number("from")}
 	if (c.Export == "" || len(c.Export) > exportIDMax) && q.err == nil {
 		q.err = fmt.Errorf("export is %q; allowed are 1 to %d characters", c.Export, exportIDMax)
 	}
@@ -155,8 +158,47 @@ func (s *Server) carry(w http.ResponseWriter, r *http.Request, do func(context.C
 	answer(w, http.StatusOK, taken{next})
 }
 
+// forgotten is the answer of /import/forget.
+type forgotten struct {
+	Partitions int `json:"partitions"`
+}
+
+func (s *Server) forget(w http.ResponseWriter, r *http.Request) {
+	if s.Carrier == nil {
+		answer(w, http.StatusBadRequest, problem{"nothing can be imported here"})
+		return
+	}
+	select {
+	case s.imports <- struct{}{}:
+		defer func() { <-s.imports }()
+	default:
+		answer(w, http.StatusServiceUnavailable, problem{"an import is running; let it end first"})
+		return
+	}
+	n, err := s.Carrier.Forget(r.URL.Query().Get("export"))
+	if err != nil {
+		answer(w, http.StatusInternalServerError, problem{err.Error()})
+		return
+	}
+	answer(w, http.StatusOK, forgotten{n})
+}
+
+// Forget has a gateway forget what it took of an export, or of all ("").
+func (c *Client) Forget(ctx context.Context, export string) (partitions int, err error) {
+	out, err := c.ask(ctx, http.MethodPost, "/import/forget?"+url.Values{"export": {export}}.Encode(), nil)
+	if err != nil {
+		return 0, err
+	}
+	defer out.Close()
+	var a forgotten
+	if err := json.NewDecoder(io.LimitReader(out, answerBytesMax)).Decode(&a); err != nil {
+		return 0, fmt.Errorf("answer from %s: %w", c.where, err)
+	}
+	return a.Partitions, nil
+}
+
 func chunkQuery(c *export.Chunk) string {
-	return url.Values{"export": {c.Export}, "site": {c.Site}, "stream": {c.Partition.Stream},
+	return url.Values{"export": {c.Export}, "site": {c.Site}, "gateway": {c.Gateway}, "stream": {c.Partition.Stream},
 		"partition": {strconv.Itoa(int(c.Partition.Partition))}, "from": {strconv.FormatInt(c.From, 10)}}.Encode()
 }
 

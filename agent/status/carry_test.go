@@ -21,6 +21,7 @@ import (
 type carrier struct {
 	chunks  []export.Chunk
 	err     error
+	forgot  string
 	entered chan struct{} // nil: Import returns at once
 	leave   chan struct{}
 }
@@ -28,6 +29,11 @@ type carrier struct {
 func (c *carrier) Imported(_ context.Context, chunk export.Chunk) (int64, error) {
 	c.chunks = append(c.chunks, chunk)
 	return 7, c.err
+}
+
+func (c *carrier) Forget(export string) (int, error) {
+	c.forgot = export
+	return 3, c.err
 }
 
 func (c *carrier) Import(_ context.Context, chunk export.Chunk) (int64, error) {
@@ -104,7 +110,7 @@ func TestReadingBatches(t *testing.T) {
 func TestTakingChunks(t *testing.T) {
 	fake := &carrier{}
 	c := example().withCarrier(t, fake)
-	chunk := export.Chunk{Export: "0123456789abcdef", Site: "plant 7/&", Partition: metadata.PartitionID{Stream: "mqtt", Partition: 3}, From: 41, Batches: []byte{0, 1, 2}}
+	chunk := export.Chunk{Export: "0123456789abcdef", Site: "plant 7/&", Gateway: "g 1", Partition: metadata.PartitionID{Stream: "mqtt", Partition: 3}, From: 41, Batches: []byte{0, 1, 2}}
 	next, err := c.Import(t.Context(), chunk)
 	if err != nil || next != 42 || !reflect.DeepEqual(fake.chunks, []export.Chunk{chunk}) {
 		t.Errorf("%d, %v, %+v", next, err, fake.chunks)
@@ -113,7 +119,13 @@ func TestTakingChunks(t *testing.T) {
 	if next, err = c.Imported(t.Context(), chunk); err != nil || next != 7 || !reflect.DeepEqual(fake.chunks[1], chunk) {
 		t.Errorf("%d, %v, %+v", next, err, fake.chunks)
 	}
+	if n, err := c.Forget(t.Context(), "0123456789abcdef"); n != 3 || err != nil || fake.forgot != "0123456789abcdef" {
+		t.Errorf("%d, %v, %q", n, err, fake.forgot)
+	}
 	fake.err = errors.New("flash is full")
+	if _, err := c.Forget(t.Context(), ""); err == nil || err.Error() != "flash is full" || fake.forgot != "" {
+		t.Error(err)
+	}
 	if _, err = c.Import(t.Context(), chunk); err == nil || err.Error() != "flash is full" {
 		t.Error(err)
 	}
@@ -147,6 +159,9 @@ func TestTwoImports(t *testing.T) {
 	go func() { _, err := c.Import(t.Context(), chunk); first <- err }()
 	<-fake.entered
 	if _, err := c.Import(t.Context(), chunk); err == nil || !strings.Contains(err.Error(), "another import is running") {
+		t.Error(err)
+	}
+	if _, err := c.Forget(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "an import is running") {
 		t.Error(err)
 	}
 	close(fake.leave)

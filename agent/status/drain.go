@@ -97,6 +97,7 @@ func (s *Server) drainOrders(mux *http.ServeMux) {
 	mux.HandleFunc("GET /batches", timed(s.batches))
 	mux.HandleFunc("GET /import", timed(s.imported))
 	mux.HandleFunc("POST /import", s.take)
+	mux.HandleFunc("POST /import/forget", timed(s.forget))
 }
 
 // PauseDrain stops or resumes the drain of partitions.

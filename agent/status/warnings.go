@@ -35,6 +35,7 @@ const (
 	DiskNearlyFull      Code = "DISK_NEARLY_FULL"
 	UnderVoltage        Code = "UNDER_VOLTAGE"
 	CardWorn            Code = "CARD_WORN"
+	CardWritesHigh      Code = "CARD_WRITES_HIGH"
 	BoardHot            Code = "BOARD_HOT"
 	BoardPart           Code = "BOARD_PART"
 	UplinkDown          Code = "UPLINK_DOWN"
@@ -102,6 +103,8 @@ var Warnings = []Warning{
 		"It slows down, and a card that is written meanwhile can lose what it holds. Use a power supply that is made for this board, and a short cable; take off what draws from its USB."},
 	{CardWorn, Warn, "the card wears out",
 		"It says itself that most of its life is used. Order another, an industrial one if this one was not; a longer commit_window or commit_latency_max makes it last. docs/site-planning.md tells how long cards live."},
+	{CardWritesHigh, Warn, "the card is written more in a day than its budget",
+		"It wears out sooner than planned. Give streams a longer commit_window, or a longer commit_latency_max where that is \"auto\"; or fewer replicas. If little of it is the journal's, look what else writes to this card. A card that bears it wants a larger daily_write_budget. docs/site-planning.md tells how long cards live."},
 	{BoardHot, Warn, "the board is too hot",
 		"It slows down to cool. Give it air or a heat sink, or move it out of the sun; flash ages faster, too."},
 	{BoardPart, Warn, "a part of the board does not work",

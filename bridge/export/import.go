@@ -28,13 +28,16 @@ const (
 type Chunk struct {
 	Export    string // the export's id
 	Site      string // where the records come from
+	Gateway   string // the one there that exported them; "" from programs that don't say
 	Partition metadata.PartitionID
 	From      int64  // records below are taken already
 	Batches   []byte // whole ones, in order
 }
 
 // HeaderImported is the header that says where an imported record comes from:
-// site/stream/partition/offset there. Whoever meets one twice has one record.
+// site/stream/partition/offset/gateway there, the last being who exported it. Whoever
+// meets one twice has one record. On a site of several gateways that holds for all but
+// the gateway, since each has a copy.
 const HeaderImported = "cistern.imported"
 
 // Taker takes records into a gateway.
@@ -140,7 +143,7 @@ func (im *importer) note(p *Partition, next int64) {
 }
 
 func (im *importer) partition(ctx context.Context, p *Partition) error {
-	c := Chunk{Export: im.m.ID, Site: im.m.Site, Partition: p.ID()}
+	c := Chunk{Export: im.m.ID, Site: im.m.Site, Gateway: im.m.Gateway, Partition: p.ID()}
 	next, err := im.to.Imported(ctx, c)
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 
 	agent "cistern/cross/build"
 	"cistern/firmware/image"
+	"cistern/firmware/licence"
 )
 
 // arch is an architecture as Debian names it, and how Go builds for it.
@@ -90,6 +91,9 @@ func newBuild(ctx context.Context, version, out string) (*build, error) {
 func (b *build) nfpm() string          { return filepath.Join(b.work, "nfpm") }
 func (b *build) docsFolder() string    { return filepath.Join(b.work, "docs") }
 func (b *build) program(a arch) string { return filepath.Join(b.work, a.name, "cistern") }
+func (b *build) licencesFile(a arch) string {
+	return filepath.Join(b.work, a.name, "licences.txt")
+}
 func (b *build) given(n string) string {
 	return filepath.Join(b.source.Root, "cross", "deb", "package", n)
 }
@@ -120,6 +124,9 @@ func (b *build) pack(ctx context.Context, a arch) (string, error) {
 	if err := b.run(ctx, b.source.Root, env, "go", args...); err != nil {
 		return "", err
 	}
+	if err := b.licences(ctx, a); err != nil {
+		return "", err
+	}
 	recipe, err := b.recipe(a)
 	if err != nil {
 		return "", err
@@ -130,6 +137,24 @@ func (b *build) pack(ctx context.Context, a arch) (string, error) {
 	}
 	deb := filepath.Join(b.out, fmt.Sprintf("cistern_%s_%s.deb", b.version, a.name))
 	return deb, b.run(ctx, b.work, []string{b.epoch()}, b.nfpm(), "package", "--packager", "deb", "--config", path, "--target", deb)
+}
+
+// licences writes down the terms of all that is linked into the program.
+func (b *build) licences(ctx context.Context, a arch) error {
+	own, err := licence.Read(b.source.Root)
+	if err != nil {
+		return err
+	}
+	parts, err := licence.Parts(ctx, b.program(a), func(ctx context.Context, args ...string) (string, error) {
+		c := exec.CommandContext(ctx, "go", args...)
+		c.Dir, c.Env = b.source.Root, append(os.Environ(), "GOFLAGS=", "GOWORK=off")
+		out, err := c.Output()
+		return string(out), err
+	})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(b.licencesFile(a), licence.Texts(b.source.Version, own, parts), 0o644)
 }
 
 // epoch makes a tool take the commit's time for now.

@@ -61,9 +61,19 @@ func TestContents(t *testing.T) {
 		"-rwxr-xr-x root/root ", "/usr/bin/cistern\n", "/lib/systemd/system/cistern.service\n", "/usr/lib/sysusers.d/cistern.conf\n",
 		"./etc/cistern/cistern.toml\n", "/man1/cistern.1.gz\n", "/man1/cistern-site-init.1.gz\n", "/man5/cistern.toml.5.gz\n",
 		"/completions/cistern\n", "/_cistern\n", "/cistern.fish\n", "/examples/gpio.conf\n", "/doc/cistern/copyright\n",
+		"/doc/cistern/licences.txt\n",
 	} {
 		if !strings.Contains(list, want) {
 			t.Errorf("%q is not in the package:\n%s", want, list)
+		}
+	}
+	root := t.TempDir()
+	tool(t, "dpkg-deb", "-x", deb, root)
+	licences, err := os.ReadFile(filepath.Join(root, "usr/share/doc/cistern/licences.txt"))
+	must(t, err)
+	for _, want := range []string{"cistern " + older + " is under Apache-2.0:", "\nstd 1.", "(EPL-2.0", "Permission is hereby granted, free of charge"} {
+		if !strings.Contains(string(licences), want) {
+			t.Errorf("the licences don't have %q", want)
 		}
 	}
 	control := t.TempDir()

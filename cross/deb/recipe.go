@@ -35,6 +35,7 @@ func (b *build) files(a arch) ([]file, error) {
 		{b.docsFolder() + "/fish/cistern.fish", "/usr/share/fish/vendor_completions.d/cistern.fish", "0644", ""},
 		{b.docsFolder() + "/zsh/_cistern", "/usr/share/zsh/vendor-completions/_cistern", "0644", ""},
 		{b.given("copyright"), "/usr/share/doc/cistern/copyright", "0644", ""},
+		{b.licencesFile(a), "/usr/share/doc/cistern/licences.txt", "0644", ""},
 		{filepath.Join(b.source.Root, "CHANGELOG.md"), "/usr/share/doc/cistern/CHANGELOG.md", "0644", ""},
 		{sample, "/usr/share/doc/cistern/examples/cistern.toml", "0644", ""},
 		{b.given("gpio.conf"), "/usr/share/doc/cistern/examples/gpio.conf", "0644", ""},

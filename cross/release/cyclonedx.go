@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"cistern/firmware/licence"
 )
 
 // The part of CycloneDX 1.5 that a Go binary has something to say to.
@@ -25,20 +27,20 @@ type (
 		Component component `json:"component"`
 	}
 	component struct {
-		Type       string     `json:"type"`
-		Ref        string     `json:"bom-ref"`
-		Name       string     `json:"name"`
-		Version    string     `json:"version"`
-		Hashes     []hash     `json:"hashes,omitempty"`
-		Licences   []licence  `json:"licenses"`
-		PURL       string     `json:"purl,omitempty"`
-		Properties []property `json:"properties,omitempty"`
+		Type       string       `json:"type"`
+		Ref        string       `json:"bom-ref"`
+		Name       string       `json:"name"`
+		Version    string       `json:"version"`
+		Hashes     []hash       `json:"hashes,omitempty"`
+		Licences   []expression `json:"licenses"`
+		PURL       string       `json:"purl,omitempty"`
+		Properties []property   `json:"properties,omitempty"`
 	}
 	hash struct {
 		Algorithm string `json:"alg"`
 		Content   string `json:"content"`
 	}
-	licence struct {
+	expression struct {
 		Expression string `json:"expression"`
 	}
 	property struct {
@@ -58,7 +60,7 @@ func (b *bill) cycloneDX() document {
 	self := component{
 		Type: "application", Ref: b.name, Name: "cistern", Version: b.version,
 		Hashes:     []hash{{"SHA-256", fmt.Sprintf("%x", b.sum)}},
-		Licences:   []licence{{b.terms.id}},
+		Licences:   []expression{{b.terms.ID}},
 		Properties: []property{{"cistern:commit", b.commit}, {"cistern:target", b.target}},
 	}
 	d := document{
@@ -67,9 +69,9 @@ func (b *bill) cycloneDX() document {
 	}
 	all := dependency{Ref: b.name}
 	for _, p := range b.parts {
-		c := component{Type: "library", Ref: p.purl(), Name: p.path, Version: p.version, PURL: p.purl(), Licences: []licence{{p.terms.id}}}
-		if p.sum != "" {
-			c.Hashes = []hash{{"SHA-256", p.sum}}
+		c := component{Type: "library", Ref: purl(p), Name: p.Path, Version: p.Version, PURL: purl(p), Licences: []expression{{p.Terms.ID}}}
+		if p.Sum != "" {
+			c.Hashes = []hash{{"SHA-256", p.Sum}}
 		}
 		d.Components = append(d.Components, c)
 		all.DependsOn = append(all.DependsOn, c.Ref)
@@ -78,8 +80,8 @@ func (b *bill) cycloneDX() document {
 	return d
 }
 
-func (p part) purl() string {
-	return "pkg:golang/" + p.path + "@" + strings.ReplaceAll(url.PathEscape(p.version), "+", "%2B")
+func purl(p licence.Part) string {
+	return "pkg:golang/" + p.Path + "@" + strings.ReplaceAll(url.PathEscape(p.Version), "+", "%2B")
 }
 
 // uuid makes a UUID of version 8 (RFC 9562: the maker's own) from a hash.

@@ -19,6 +19,7 @@ import (
 	"syscall"
 
 	"cistern/firmware/image"
+	"cistern/firmware/licence"
 )
 
 func main() {
@@ -103,7 +104,7 @@ func (w *workshop) release(ctx context.Context, out string, chosen, proven []tar
 		fmt.Printf("%-44s %6.2f MB  %d modules\n", filepath.Base(binary), float64(size)/1e6, len(b.parts))
 	}
 	licences := filepath.Join(out, "cistern_"+w.source.Version+"_licences.txt")
-	if err := os.WriteFile(licences, all.texts(), 0o644); err != nil {
+	if err := os.WriteFile(licences, licence.Texts(all.version, all.terms, all.parts), 0o644); err != nil {
 		return err
 	}
 	if err := writeSums(out, append(made, licences)); err != nil {

@@ -19,6 +19,7 @@ func Look(root string) *Report {
 	l := &looker{root: root, Report: &Report{
 		At: time.Now(), Temperatures: []Temperature{}, Disks: []Disk{}, Watchdogs: []Watchdog{}, LEDs: []LEDFound{}, Chips: []Chip{}, Missing: []Missing{},
 	}}
+	l.Uptime = uptime(root)
 	l.machine()
 	l.temperatures()
 	l.supply()
@@ -27,6 +28,17 @@ func Look(root string) *Report {
 	l.leds()
 	l.chips()
 	return l.Report
+}
+
+// uptime is for how long the machine has run, in seconds, whatever its clock says;
+// 0 where it is not told.
+func uptime(root string) float64 {
+	up, _, _ := strings.Cut(optional(in(root, "proc/uptime")), " ")
+	seconds, err := strconv.ParseFloat(up, 64)
+	if err != nil || !(seconds > 0) || math.IsInf(seconds, 0) {
+		return 0
+	}
+	return seconds
 }
 
 // looker is one look under way.

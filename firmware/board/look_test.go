@@ -40,6 +40,24 @@ func TestLook(t *testing.T) {
 	}
 }
 
+func TestUptime(t *testing.T) {
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "proc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]float64{"93784.51 360000.10\n": 93784.51, "12": 12, "": 0, "x": 0, "-3 1": 0, "NaN 1": 0, "Inf 1": 0} {
+		if err := os.WriteFile(filepath.Join(root, "proc/uptime"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := uptime(root); got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
+	}
+	if got := uptime(t.TempDir()); got != 0 {
+		t.Errorf("without the file: %v", got)
+	}
+}
+
 // The machine that this runs on has whatever it has; nothing of it may be a
 // reason to fail.
 func TestLookHere(t *testing.T) {

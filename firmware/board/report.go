@@ -6,6 +6,7 @@ import "time"
 // never renamed.
 type Report struct {
 	At           time.Time     `json:"at"`
+	Uptime       float64       `json:"uptime_seconds,omitempty"` // since boot, sleep included; 0: not known
 	Machine      Machine       `json:"machine"`
 	Temperatures []Temperature `json:"temperatures"`
 	Supply       *Supply       `json:"supply,omitempty"` // nil: the board doesn't tell

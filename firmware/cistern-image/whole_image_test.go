@@ -33,6 +33,7 @@ func TestFromNothingToACard(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
+	licences(t, img)
 	own := filepath.Join(dir, "hall-1.toml")
 	write(t, own, "[machine]\nhostname = \"hall-1\"\n")
 	wrong := filepath.Join(dir, "wrong.toml")
@@ -135,5 +136,25 @@ func TestFlashADevice(t *testing.T) {
 	}
 	if out, err = said(t, "", "show", dev); err != nil || !strings.Contains(out, "data       268.4 MB") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// licences holds that an image brings the terms of what is linked into its programs.
+func licences(t *testing.T, img string) {
+	t.Helper()
+	d, err := slot.Open(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	system, err := slot.OpenFAT(slot.A.On(d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := system.ReadFile(image.LicencesFile, 1<<20)
+	for _, want := range []string{"cistern v1.0.0 is under Apache-2.0", "\nstd 1.", "hashicorp/raft ", "(MPL-2.0)"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the licences of the image don't have %q: %v", want, err)
+		}
 	}
 }

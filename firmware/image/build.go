@@ -108,7 +108,7 @@ func (o *Options) gather(ctx context.Context) (files, []Node, error) {
 	for _, f := range []struct {
 		to   *[]byte
 		path string
-	}{{&s.init, b.Init}, {&s.agent, b.Agent}, {&s.fsck, fsck}} {
+	}{{&s.init, b.Init}, {&s.agent, b.Agent}, {&s.fsck, fsck.Program}} {
 		if *f.to, err = os.ReadFile(f.path); err != nil {
 			return nil, nil, err
 		}
@@ -117,6 +117,10 @@ func (o *Options) gather(ctx context.Context) (files, []Node, error) {
 		return nil, nil, err
 	}
 	board, err := boardFiles(o.Board, parts, o.Site.extra)
+	if err != nil {
+		return nil, nil, err
+	}
+	board[LicencesFile], err = o.licences(ctx, b, fsck.Terms)
 	return board, s.nodes(), err
 }
 

@@ -27,8 +27,8 @@ func options(t *testing.T, board string) Options {
 		t.Fatal(err)
 	}
 	dir := sharedDir
-	b := Binaries{Agent: filepath.Join(dir, "agent"), Init: filepath.Join(dir, "init")}
-	for _, p := range []string{b.Agent, b.Init} {
+	b := Binaries{Agent: filepath.Join(dir, "agent"), Init: filepath.Join(dir, "init"), Licences: filepath.Join(dir, "licences")}
+	for _, p := range []string{b.Agent, b.Init, b.Licences} {
 		if err := os.WriteFile(p, []byte("program "+filepath.Base(p)), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -187,6 +187,7 @@ func TestWhatIsOnTheCard(t *testing.T) {
 			t.Errorf("slot %s: release %v, %v", which, r, err)
 		}
 		checkFAT(t, path, which.Start(), slot.SlotBytes)
+		checkTerms(t, which.On(d))
 	}
 	checkFAT(t, path, slot.BootStart, slot.BootBytes)
 	if which, err := slot.Default(d); err != nil || which != slot.A {
@@ -210,6 +211,30 @@ func TestWhatIsOnTheCard(t *testing.T) {
 	for _, name := range []string{"cistern/update.key", "cistern/update.pub", "cistern/old.img", "cistern/.hidden"} {
 		if _, err := boot.ReadFile(name, 1<<20); err == nil {
 			t.Errorf("%s is on the card", name)
+		}
+	}
+}
+
+// checkTerms holds that who has the slot has the terms of what is in it.
+func checkTerms(t *testing.T, d slot.Disk) {
+	t.Helper()
+	system, err := slot.OpenFAT(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, all := range map[string][]string{
+		LicencesFile:       {"program licences", "e2fsck, of Debian's", "Theodore Ts'o", "Mozilla Public License Version 2.0"},
+		"LICENSE.linux":    {"GNU GENERAL PUBLIC LICENSE", "Version 2, June 1991", "END OF TERMS AND CONDITIONS"},
+		"LICENSE.broadcom": {"Broadcom"},
+	} {
+		text, err := system.ReadFile(name, 1<<20)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, want := range all {
+			if !strings.Contains(string(text), want) {
+				t.Errorf("%s has no %q", name, want)
+			}
 		}
 	}
 }

@@ -60,8 +60,9 @@ func FindSource(ctx context.Context, root, version string) (Source, error) {
 // same from every machine, and what checks a configuration runs on this one.
 var clean = []string{"CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GOFIPS140=off", "GOOS=", "GOARCH="}
 
-// Binaries are the two programs of ours in an image.
-type Binaries struct{ Agent, Init string }
+// Binaries are the two programs of ours in an image. Licences, when given, is a
+// file with those of what is linked into them; else they are asked.
+type Binaries struct{ Agent, Init, Licences string }
 
 // Compile makes them for 64-bit boards, into dir.
 func (s Source) Compile(ctx context.Context, dir string) (Binaries, error) {

@@ -13,24 +13,27 @@ import (
 // fsckPackage is Debian's e2fsck for 64-bit boards, linked statically.
 const fsckPackage = "e2fsck-static:arm64"
 
+// Fsck is e2fsck for the board, and the file with its terms.
+type Fsck struct{ Program, Terms string }
+
 // FindFsck gives e2fsck for the board. It is kept in cache; the first time, apt
 // downloads its package there, without touching what is installed here.
-func FindFsck(ctx context.Context, cache string) (string, error) {
+func FindFsck(ctx context.Context, cache string) (Fsck, error) {
 	dir, err := filepath.Abs(filepath.Join(cache, "e2fsck-arm64"))
 	if err != nil {
-		return "", err
+		return Fsck{}, err
 	}
-	path := filepath.Join(dir, "e2fsck.static")
-	if checkFsck(path) == nil {
-		return path, nil
+	f := Fsck{Program: filepath.Join(dir, "e2fsck.static"), Terms: filepath.Join(dir, "copyright")}
+	if f.check() == nil {
+		return f, nil
 	}
-	if err := downloadFsck(ctx, dir, path); err != nil {
-		return "", fmt.Errorf("e2fsck for the board: %w; or put a static one for arm64 there by hand: %s", err, path)
+	if err := f.download(ctx, dir); err != nil {
+		return Fsck{}, fmt.Errorf("e2fsck for the board: %w; or put a static one for arm64 there by hand: %s, and its terms: %s", err, f.Program, f.Terms)
 	}
-	return path, checkFsck(path)
+	return f, f.check()
 }
 
-func downloadFsck(ctx context.Context, dir, path string) error {
+func (f Fsck) download(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -68,7 +71,19 @@ func downloadFsck(ctx context.Context, dir, path string) error {
 	if _, err := apt.run(ctx, "dpkg-deb", "-x", debs[0], unpacked); err != nil {
 		return err
 	}
-	return os.Rename(filepath.Join(unpacked, "sbin", "e2fsck.static"), path)
+	// The program last: it is looked for together with its terms, and of two builds at
+	// once the other may look between.
+	return errors.Join(
+		os.Rename(filepath.Join(unpacked, "usr/share/doc/e2fsck-static/copyright"), f.Terms),
+		os.Rename(filepath.Join(unpacked, "sbin", "e2fsck.static"), f.Program))
+}
+
+// check holds that both are there, and the program one for the board.
+func (f Fsck) check() error {
+	if st, err := os.Stat(f.Terms); err != nil || st.Size() == 0 {
+		return errors.Join(fmt.Errorf("e2fsck: %s has no terms", f.Terms), err)
+	}
+	return checkFsck(f.Program)
 }
 
 // checkFsck holds that a file is a static program for the board.

@@ -113,6 +113,9 @@ func TestRestartWithABacklog(t *testing.T) {
 				}
 			}
 			s.close()
+			if all := FindWaiting(s.store); len(all) != 1 || all[0].Held-all[0].From != 60 || all[0].End != all[0].Held {
+				t.Errorf("what a stopped gateway has: %+v", all)
+			}
 			s.mu.Lock()
 			if forget {
 				clear(s.leader(p0).producers)
@@ -133,6 +136,9 @@ func TestRestartWithABacklog(t *testing.T) {
 			}
 
 			s.close() // and again: nothing may be handed over twice
+			if all := FindWaiting(s.store); len(all) != 0 {
+				t.Errorf("all is handed over, and a stopped gateway has %+v", all)
+			}
 			s.open(Policy{})
 			if st := s.f.Status(); len(st.Partitions) != 0 {
 				t.Errorf("after another restart: %+v", st)
@@ -157,6 +163,9 @@ func TestRestartGivesUpWhatWasHeld(t *testing.T) {
 		return len(st.Partitions) == 1 && st.Partitions[0].Held == 30
 	})
 	s.close()
+	if all := FindWaiting(s.store); len(all) != 1 || all[0].From != all[0].Held || all[0].End-all[0].Held != 30 {
+		t.Errorf("what a stopped gateway has: %+v", all)
+	}
 	s.open(Policy{})
 	if st := s.f.Status(); len(st.Partitions) != 0 || st.GivenUp != 30 {
 		t.Errorf("after the restart: %+v", st)

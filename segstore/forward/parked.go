@@ -61,21 +61,52 @@ func parkedEpoch(last int32, confirm bool) int32 {
 // sender was told that it is safe, and none waits for it any more: handed over
 // now it would come after what they sent since, or twice.
 func (f *Forwarder) giveUpHeld(id metadata.PartitionID, log *segstore.Log, pos int64) error {
-	last, end := log.LastEpoch(), log.EndOffset()
-	if last < 0 || last&1 == 1 || pos >= end {
+	from, end := heldFrom(log, pos), log.EndOffset()
+	if from >= end {
 		return nil
 	}
-	from := log.StartOffset()
-	if _, before := log.EndOffsetForEpoch(last - 1); before > from {
-		from = before
-	}
-	from = max(from, pos)
 	if _, err := f.cfg.Store.Commit(segstore.Entry{Log: log, Truncate: true, Offset: from}); err != nil {
 		return err
 	}
 	f.givenUp += end - log.EndOffset()
 	f.log.Warn("forward: records that a former process held, and had confirmed to nobody, are given up", "partition", id, "records", end-log.EndOffset())
 	return nil
+}
+
+// heldFrom is where what was confirmed to nobody begins in a parked log that is
+// handed over from pos on; its end when there is none.
+func heldFrom(log *segstore.Log, pos int64) int64 {
+	last, end := log.LastEpoch(), log.EndOffset()
+	if last < 0 || last&1 == 1 || pos >= end {
+		return end
+	}
+	from := log.StartOffset()
+	if _, before := log.EndOffsetForEpoch(last - 1); before > from {
+		from = before
+	}
+	return max(from, pos)
+}
+
+// Waiting is what lies parked for one partition in the store of a gateway that does
+// not run: from From to Held its senders were told that it is safe, from there to End
+// nothing. Its leader may have the first of it already.
+type Waiting struct {
+	Log             *segstore.Log // of the parked partition
+	From, Held, End int64
+}
+
+// FindWaiting returns all that was parked and not handed over, as far as is noted.
+func FindWaiting(store *segstore.Store) (all []Waiting) {
+	for _, log := range store.Logs() {
+		if !strings.HasPrefix(log.Partition().Stream, ParkedPrefix) {
+			continue
+		}
+		pos, _ := loadPosition(store.State(), log)
+		if w := (Waiting{log, pos, heldFrom(log, pos), log.EndOffset()}); w.From < w.End {
+			all = append(all, w)
+		}
+	}
+	return all
 }
 
 // park appends items to the parked log, which is made at the first need.

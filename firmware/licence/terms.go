@@ -1,4 +1,7 @@
-package main
+// Package licence answers one question: under which terms is what is linked into a
+// program handed out, and what do they say? It reads what the program itself says
+// is in it, and the texts that lie beside the sources it was made from.
+package licence
 
 import (
 	"errors"
@@ -31,32 +34,32 @@ func identify(text string) (string, error) {
 		}
 	}
 	if len(found) == 0 {
-		return "", errors.New("no licence that is known here: read it, see whether it may be handed out with us, and add it to cross/release/licence.go")
+		return "", errors.New("no licence that is known here: read it, see whether it may be handed out with us, and add it to firmware/licence/terms.go")
 	}
 	return strings.Join(found, " AND "), nil
 }
 
-// terms are what somebody's code may be handed out under.
-type terms struct {
-	id   string
-	text string // the licence and, if there is one, the notice
+// Terms are what somebody's code may be handed out under.
+type Terms struct {
+	ID   string // as SPDX writes it
+	Text string // the licence and, if there is one, the notice
 }
 
-// readTerms reads them in a module's folder.
-func readTerms(dir string) (terms, error) {
-	licence, err := readFirst(dir, "LICENSE", "LICENSE.md", "LICENSE.txt", "LICENCE", "COPYING")
+// Read reads them in a module's folder.
+func Read(dir string) (Terms, error) {
+	licence, err := readFirst(dir, "LICENSE", "LICENSE.md", "LICENSE.txt", "LICENCE", "license", "COPYING")
 	if err != nil {
-		return terms{}, err
+		return Terms{}, err
 	}
 	id, err := identify(licence)
 	if err != nil {
-		return terms{}, fmt.Errorf("%s: %w", dir, err)
+		return Terms{}, fmt.Errorf("%s: %w", dir, err)
 	}
 	notice, err := readFirst(dir, "NOTICE", "NOTICE.md", "NOTICE.txt")
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return terms{}, err
+		return Terms{}, err
 	}
-	return terms{id, strings.TrimSpace(licence + "\n" + notice)}, nil
+	return Terms{id, strings.TrimSpace(licence + "\n" + notice)}, nil
 }
 
 func readFirst(dir string, names ...string) (string, error) {
