@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"cistern/segstore/batch"
 	"cistern/segstore/segment"
@@ -65,6 +66,7 @@ type lane struct {
 	stopped bool
 	signal  chan struct{}
 	done    chan struct{}
+	company company // the goroutine's own
 
 	work    sync.Mutex
 	enc     segment.Encoder
@@ -156,20 +158,35 @@ func fail(g *Group, err error) {
 // run commits what is queued, all of it at a time, until stop.
 func (l *lane) run() {
 	defer close(l.done)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for range l.signal {
+		l.gather(timer)
 		l.queueMu.Lock()
 		groups, stopped := l.queue, l.stopped
 		l.queue = nil
 		l.queueMu.Unlock()
 		if len(groups) > 0 {
-			l.commit(groups)
-			for _, g := range groups {
-				g.Done(g)
-			}
+			l.commitAll(groups)
 		}
 		if stopped {
 			return
 		}
+	}
+}
+
+// commitAll commits groups, answers them, and guesses what comes next.
+func (l *lane) commitAll(groups []*Group) {
+	began := time.Now()
+	several := fromSeveral(groups)
+	l.commit(groups)
+	for _, g := range groups {
+		g.Done(g)
+	}
+	if several {
+		now := time.Now()
+		waiting, _ := l.queued()
+		l.company.ended(len(groups)+waiting, now.Sub(began), now)
 	}
 }
 
