@@ -161,6 +161,13 @@ func (w link) Fetch(ctx context.Context, to metadata.Member, r *FetchRequest) (*
 	return nil, errCut
 }
 
+func (w link) Recall(_ context.Context, to metadata.Member, r *RecallRequest) (*RecallAnswer, error) {
+	if m := w.reach(to.ID); m != nil {
+		return m.Recall(r), nil
+	}
+	return nil, errCut
+}
+
 func (w link) Produce(to metadata.Member, batches []*Append) {
 	if m := w.reach(to.ID); m != nil {
 		m.Produce(batches)
