@@ -242,6 +242,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.settleLogs()
+	s.loadPatches()
 	lines, err := s.settleEpochs()
 	if err != nil {
 		return err
@@ -304,6 +305,8 @@ func (s *Store) look() ([]found, error) {
 		if slot, ok := parseSlotName(name); ok {
 			out = append(out, found{slot: slot})
 			s.pool.nextSlot = max(s.pool.nextSlot, slot+1)
+		} else if number, ok := parsePatchName(name); ok {
+			s.patches.found = append(s.patches.found, number)
 		} else if strings.HasSuffix(name, tmpSuffix) { // being made when power went
 			if err := s.fs.Remove(filepath.Join(dir, name)); err != nil {
 				return nil, err

@@ -45,22 +45,33 @@ func (g *Log) readTo(now func() bounds, offset int64, buf []byte, sizeMax int) (
 	for {
 		b := now()
 		out, err := g.read(offset, b, buf, sizeMax)
-		c := (*CorruptError)(nil)
-		if errors.As(err, &c) {
-			c.LastOffset = max(c.FirstOffset, min(c.LastOffset, b.limit-1))
+		if err != nil {
+			out, err = g.mended(now, b, offset, out, err, sizeMax)
 		}
 		after := now()
 		switch {
 		case after.cuts != b.cuts:
 			buf = out[:len(buf)] // what was read may have been cut off meanwhile
-		case c != nil && after.start > offset:
+		case err != nil && after.start > max(offset, b.start):
 			buf = out[:len(buf)] // not lost: it expired, and its segment went, after b
-		case !errors.Is(err, errRecycled):
+		default:
 			return out, err
-		case after.start <= offset:
-			return buf, g.corrupt(offset, offset, nil, 0, err)
-		} // else the segment was recycled under the reader; the start has moved
+		}
 	}
+}
+
+// mended returns what patches hold of what the journal lost, or what err says is
+// lost, within the bounds b.
+func (g *Log) mended(now func() bounds, b bounds, offset int64, buf []byte, err error, sizeMax int) ([]byte, error) {
+	if errors.Is(err, errRecycled) && now().start <= offset {
+		err = g.corrupt(offset, offset, nil, 0, err)
+	}
+	c := (*CorruptError)(nil)
+	if !errors.As(err, &c) {
+		return buf, err
+	}
+	c.LastOffset = max(c.FirstOffset, min(c.LastOffset, b.limit-1))
+	return g.readPatched(offset, b.limit, c, buf, sizeMax)
 }
 
 var errRecycled = errors.New("the segment is gone")

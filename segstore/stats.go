@@ -49,6 +49,9 @@ func (s *Store) Stats() Stats {
 		Latches: s.stats.latched.Load(), Damaged: s.stats.damaged.Load(),
 		MaxBytes: s.pool.maxBytes, TotalBytes: total, SpareBytes: spareBytes, Segments: segments,
 	}
+	s.patches.mu.Lock()
+	st.Patches, st.PatchedRecords, st.PatchedBytes = s.patches.files, s.patches.records, s.patches.bytes
+	s.patches.mu.Unlock()
 	for _, l := range s.lanes {
 		st.Full = st.Full || l.full.Load()
 		st.Latched = st.Latched || l.isLatched.Load()
