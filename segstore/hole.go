@@ -109,7 +109,8 @@ func (g *Log) patchedFrom(offset, next int64) int64 {
 	return next
 }
 
-// holed returns the IDs of the segments of which commits are missing.
+// holed returns the IDs of the segments of which commits are missing, as was noted
+// when they were found so: those that have expired since among them.
 func (s *Store) holed() (map[uint64]bool, error) {
 	ids := map[uint64]bool{}
 	err := s.meta.Each(bucketDamage, func(key string, _ []byte) error {

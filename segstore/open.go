@@ -241,7 +241,9 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
-	s.settleLogs()
+	if err := s.settleLogs(); err != nil {
+		return err
+	}
 	s.loadPatches()
 	lines, err := s.settleEpochs()
 	if err != nil {

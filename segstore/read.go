@@ -3,8 +3,10 @@ package segstore
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sort"
+	"syscall"
 
 	"cistern/segstore/batch"
 	"cistern/segstore/segment"
@@ -97,41 +99,41 @@ func (g *Log) read(offset int64, b bounds, buf []byte, sizeMax int) ([]byte, err
 type run struct {
 	seg  *segmentInfo
 	refs []segment.BatchRef // from the batch that may hold the offset on
-	end  int64              // what the log holds behind refs begins here
+	end  int64              // what the log holds behind refs begins here, or later
 }
 
 func (r run) covers(offset int64) bool { return len(r.refs) > 0 && r.refs[0].Offset <= offset }
 
 func (r run) firstOffset(limit int64) int64 {
 	if len(r.refs) == 0 {
-		return limit
+		return min(r.end, limit)
 	}
 	return r.refs[0].Offset
 }
 
 // locate finds the segment that holds offset, and its batches from there on.
-// Where nothing holds it (flash lost it) the run begins above offset, at limit
-// at most.
+// Where nothing holds it (flash lost it) the run begins above offset, where the
+// next segment that has any of the log does, at limit at most.
 func (g *Log) locate(offset, limit int64) (run, error) {
 	if r, ok := g.lane.activeRun(g.ref, offset); ok {
 		return r, nil
 	}
 	g.mu.Lock()
-	i := sort.Search(len(g.extents), func(i int) bool { return g.extents[i].base > offset }) - 1
-	if i < 0 {
-		i = 0
-	}
+	i := sort.Search(len(g.extents), func(i int) bool { return g.extents[i].base > offset })
 	if len(g.extents) == 0 {
 		g.mu.Unlock()
-		return run{}, errRecycled
+		return run{end: limit}, nil
 	}
-	id, end := g.extents[i].segment, limit
-	if i+1 < len(g.extents) {
-		end = g.extents[i+1].base
+	id, end := g.extents[max(i-1, 0)].segment, limit
+	if i < len(g.extents) {
+		end = g.extents[i].base
 	}
 	g.mu.Unlock()
 	for seg := g.store.segmentFrom(g.lane.index, id); seg != nil && seg.sealed.Load(); seg = g.store.segmentFrom(g.lane.index, seg.id+1) {
 		x, err := g.store.index.get(seg)
+		if isRot(err) {
+			return run{}, g.corrupt(offset, max(end, offset+1)-1, seg, 0, err)
+		}
 		if err != nil {
 			return run{}, err
 		}
@@ -148,7 +150,19 @@ func (g *Log) locate(offset, limit int64) (run, error) {
 	if r, ok := g.lane.activeRun(g.ref, end); ok { // the hole reaches to the active segment
 		return r, nil
 	}
-	return run{}, nil
+	return run{end: max(end, offset+1)}, nil
+}
+
+// isRot says whether an error is about what a device holds: not about this
+// process, which can't open a file, or about a segment that is gone.
+func isRot(err error) bool {
+	for _, rot := range []error{segment.ErrChecksum, segment.ErrNotWritten, io.EOF,
+		syscall.EIO, syscall.ENODATA, syscall.EBADMSG, syscall.EUCLEAN, syscall.EILSEQ} {
+		if errors.Is(err, rot) {
+			return true
+		}
+	}
+	return false
 }
 
 // readSpanMax bounds one read from the device; slackMax is how much of it may
@@ -169,6 +183,10 @@ func (g *Log) readRun(r run, offset, limit int64, buf []byte, sizeMax int) ([]by
 			}
 			n = max(n, 1)
 			out, more, err := g.readSpan(f, r, i, n, offset, limit, buf)
+			if err != nil && n > 1 && len(out) == len(buf) {
+				n = 1 // a device refuses all of a read for one page of it
+				out, more, err = g.readSpan(f, r, i, n, offset, limit, buf)
+			}
 			if buf = out; err != nil || !more {
 				return err
 			}
