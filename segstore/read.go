@@ -174,7 +174,7 @@ const (
 
 // readRun reads the batches of a run, as many neighbours at once as pays.
 func (g *Log) readRun(r run, offset, limit int64, buf []byte, sizeMax int) ([]byte, error) {
-	start := len(buf)
+	start, behind := len(buf), int64(-1)
 	err := g.store.files.with(r.seg.slot, func(f vfs.File) error {
 		for i := 0; i < len(r.refs); {
 			n := r.span(i, sizeMax-(len(buf)-start))
@@ -182,10 +182,10 @@ func (g *Log) readRun(r run, offset, limit int64, buf []byte, sizeMax int) ([]by
 				return nil
 			}
 			n = max(n, 1)
-			out, more, err := g.readSpan(f, r, i, n, offset, limit, buf)
+			out, more, err := g.readSpan(f, r, i, n, offset, limit, &behind, buf)
 			if err != nil && n > 1 && len(out) == len(buf) {
 				n = 1 // a device refuses all of a read for one page of it
-				out, more, err = g.readSpan(f, r, i, n, offset, limit, buf)
+				out, more, err = g.readSpan(f, r, i, n, offset, limit, &behind, buf)
 			}
 			if buf = out; err != nil || !more {
 				return err
@@ -204,8 +204,10 @@ func (g *Log) readRun(r run, offset, limit int64, buf []byte, sizeMax int) ([]by
 }
 
 // readSpan reads n batches of a run with one read, into buf itself, and closes
-// up the bytes between them. more says that the limit lies beyond.
-func (g *Log) readSpan(f vfs.File, r run, i, n int, offset, limit int64, buf []byte) (out []byte, more bool, err error) {
+// up the bytes between them. It stops where a batch is missing after behind, where
+// the last one ended: whoever reads on there is told. more says that there is
+// neither that nor the limit.
+func (g *Log) readSpan(f vfs.File, r run, i, n int, offset, limit int64, behind *int64, buf []byte) (out []byte, more bool, err error) {
 	first, last := r.refs[i], r.refs[i+n-1]
 	start, size := len(buf), int(last.Pos+last.Len-first.Pos)
 	buf = slices.Grow(buf, size)[:start+size]
@@ -216,6 +218,9 @@ func (g *Log) readSpan(f vfs.File, r run, i, n int, offset, limit int64, buf []b
 	end := start
 	for k := i; k < i+n; k++ {
 		ref := r.refs[k]
+		if *behind >= 0 && ref.Offset > *behind {
+			return buf[:end], false, nil
+		}
 		payload, next, err := g.checkFrame(span[ref.Pos-first.Pos:][:ref.Len], r.seg, ref)
 		if err == nil && next <= offset {
 			err = errors.New("no batch was found for them")
@@ -228,6 +233,7 @@ func (g *Log) readSpan(f vfs.File, r run, i, n int, offset, limit int64, buf []b
 			return buf[:end], false, nil
 		}
 		end += copy(buf[end:], payload)
+		*behind = next
 	}
 	return buf[:end], true, nil
 }

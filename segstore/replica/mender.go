@@ -140,29 +140,40 @@ func (d *mender) recall(ctx context.Context, id metadata.PartitionID, at, last i
 		if err == nil && answer.Err != nil && !errors.Is(answer.Err, ErrOffsetOutOfRange) && !errors.Is(answer.Err, ErrCorrupt) {
 			err = answer.Err // it can't say now
 		}
-		if err != nil {
-			none.await, none.why = append(none.await, n), err
+		if err == nil && answer.Err != nil {
+			if answer.Resume > at {
+				none.next = min(none.next, answer.Resume)
+			}
 			continue
 		}
-		if answer.Resume > at {
-			none.next = min(none.next, answer.Resume)
+		var got recalled
+		if err == nil {
+			got, err = patch(log, answer.Records, at, last)
 		}
-		raw, next := wanted(answer.Records, at, last)
-		if len(raw) == 0 {
-			continue
+		if err == nil || got.waits() {
+			return got
 		}
-		err = log.Patch(raw)
-		switch {
-		case err == nil:
-			return recalled{records: min(next, last+1) - at, next: next}
-		case errors.Is(err, segstore.ErrForeignBatch):
-			d.m.log.Error("another gateway's copy is not the same: it is not used to mend this one", "partition", id, "offset", at, "gateway", n, "error", err)
-		default:
-			none.why = fmt.Errorf("what flash lost can't be kept again: %w", err)
-			return none
-		}
+		none.await, none.why = append(none.await, n), err
 	}
 	return none
+}
+
+// patch keeps what a copy sent. An error says that it sent something else: its end
+// may not be cut back yet.
+func patch(log *segstore.Log, sent []byte, at, last int64) (recalled, error) {
+	raw, next := wanted(sent, at, last)
+	if len(raw) == 0 {
+		return recalled{}, fmt.Errorf("%s: what was sent for offset %d is something else: %w", log.Partition(), at, segstore.ErrForeignBatch)
+	}
+	switch err := log.Patch(raw); {
+	case err == nil:
+		return recalled{records: min(next, last+1) - at, next: next}, nil
+	case errors.Is(err, segstore.ErrForeignBatch):
+		return recalled{}, err
+	default:
+		err = fmt.Errorf("what flash lost can't be kept again: %w", err)
+		return recalled{why: err}, err
+	}
 }
 
 // wanted cuts what a copy sent to the batches from offset at on that hold
