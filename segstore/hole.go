@@ -52,7 +52,7 @@ func (g *Log) holeIn(at, limit int64, holed map[uint64]bool) (first, next int64,
 		if holed[r.seg.id] {
 			to, again = g.holeBetween(r)
 		}
-		if to < again && to >= at && g.patchedTo(to) <= to {
+		if to = g.patchedTo(max(to, at)); to < min(again, limit) {
 			return to, g.patchedFrom(to, min(again, limit)), nil
 		}
 		at = max(at+1, again)

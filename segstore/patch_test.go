@@ -25,6 +25,7 @@ type twins struct {
 func newTwins(t testing.TB) *twins {
 	t.Helper()
 	w := &twins{t: t, p: vfs.NewPowerCut(), meta: newMemMeta(), epoch: 1}
+	w.meta.rng = rand.New(rand.NewPCG(1, 1))
 	w.a = openStore(t, w.config(w.p))
 	w.b = openStore(t, w.configOf(vfs.NewPowerCut(), newMemMeta()))
 	t.Cleanup(func() { w.a.Close(); w.b.Close() })
@@ -151,6 +152,16 @@ func fetch(t testing.TB, g *Log, at int64, sizeMax int) []byte {
 	out, err := g.Read(at, nil, sizeMax)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return out
+}
+
+// fetchTo returns all batches from at to next-1.
+func fetchTo(t testing.TB, g *Log, at, next int64) (out []byte) {
+	t.Helper()
+	for at < next {
+		out = append(out, fetch(t, g, at, 1)...)
+		at = nextOf(t, out)
 	}
 	return out
 }
