@@ -110,6 +110,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		case <-tick.C:
 			for _, l := range m.all() {
 				l.tick()
+				l.startHealing()
 			}
 			m.followLate()
 		}

@@ -67,6 +67,7 @@ type mend struct {
 type mender struct {
 	m      *Manager
 	wake   chan struct{}
+	pause  time.Duration                     // mendSilence and mendRetryMax at most; tests do not wait so long
 	silent map[metadata.NodeID]time.Duration // not asked before; its goroutine's
 
 	mu       sync.Mutex
@@ -76,7 +77,7 @@ type mender struct {
 }
 
 func newMender(m *Manager) *mender {
-	return &mender{m: m, wake: make(chan struct{}, 1), silent: map[metadata.NodeID]time.Duration{},
+	return &mender{m: m, wake: make(chan struct{}, 1), pause: max(mendSilence, mendRetryMax), silent: map[metadata.NodeID]time.Duration{},
 		mends: map[mendKey]*mend{}, watchers: map[chan struct{}]struct{}{}}
 }
 

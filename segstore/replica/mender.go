@@ -98,7 +98,7 @@ func (d *mender) settle(e *mend, last, lost, mended int64, got recalled) {
 				"partition", e.id, "first", e.first, "last", last, "gateways", got.await, "error", got.why)
 		}
 		e.await, e.why = got.await, got.why
-		e.due, e.retry = now+e.retry, min(2*e.retry, mendRetryMax)
+		e.due, e.retry = now+e.retry, min(2*e.retry, mendRetryMax, d.pause)
 		return
 	}
 	d.m.counts.mended.Add(mended)
@@ -201,7 +201,7 @@ func (d *mender) askOne(ctx context.Context, n metadata.NodeID, r *RecallRequest
 	}
 	a, err := d.m.cfg.Peers.Recall(ctx, to, r)
 	if err != nil {
-		d.silent[n] = d.m.now() + mendSilence
+		d.silent[n] = d.m.now() + min(mendSilence, d.pause)
 		return nil, err
 	}
 	return a, nil
