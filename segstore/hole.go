@@ -91,7 +91,7 @@ func (g *Log) patchedTo(offset int64) int64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, p := range g.patches {
-		if !p.damaged && p.first <= offset && offset < p.next && g.epochs.at(offset) == p.epoch {
+		if !p.damaged && p.first <= offset && offset < p.next && g.epochMayBe(offset, p.epoch) {
 			offset = p.next
 		}
 	}

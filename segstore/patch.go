@@ -12,12 +12,13 @@ import (
 const (
 	patchBytesMax  = 64 << 20  // of a store
 	patchesMax     = 1024      // files of a store: each has its header read when it is opened
+	neighboursMax  = 64        // lost batches that are gone past, to find what can be read beside them
 	patchFileBytes = 256 << 10 // a larger one only if it holds a single batch: every read of a patch verifies all of it
 )
 
 // Patch gives back whole batches that flash lost, as another copy has them. They
-// must follow each other, and be committed: the caller vouches for that. That they
-// are this log's own is verified: offset and leader epoch name one batch for ever.
+// must follow each other. That they are this log's own is verified: offset and leader
+// epoch name one batch for ever.
 // Batches that can be read here, or have expired, are left out, so raw may hold
 // more than was lost, up to the log's end. What was kept is durable when it
 // returns, and all of raw can be read then.
@@ -94,8 +95,8 @@ func (g *Log) lost(h batch.Header, one, buf []byte) (bool, []byte, error) {
 	case h.BaseOffset < b.start || h.NextOffset() > b.limit:
 		return false, buf, g.foreign("it holds %d to %d, the log %d to %d", h.BaseOffset, h.LastOffset(), b.start, b.limit-1)
 	}
-	if epoch := g.epochOf(h.BaseOffset, h.NextOffset()); epoch != h.LeaderEpoch {
-		return false, buf, g.foreign("it holds %d to %d of leader epoch %d, the log has them of %d", h.BaseOffset, h.LastOffset(), h.LeaderEpoch, epoch)
+	if !g.proven(h) {
+		return false, buf, g.foreign("it holds %d to %d of leader epoch %d, the log has them of another", h.BaseOffset, h.LastOffset(), h.LeaderEpoch)
 	}
 	buf, err := g.readTo(g.synced, h.BaseOffset, buf[:0], len(one))
 	c := (*CorruptError)(nil)
@@ -112,15 +113,51 @@ func (g *Log) lost(h batch.Header, one, buf []byte) (bool, []byte, error) {
 	return true, buf, nil
 }
 
-// epochOf returns the leader epoch that first to next-1 are of, -1 when it is not
-// known or not one.
-func (g *Log) epochOf(first, next int64) int32 {
+// proven says whether the log has the batch's leader epoch at its offsets. Where it
+// does not know (the metadata file was lost) the batches on either side tell, if both
+// are of one epoch: those between can't be of another.
+func (g *Log) proven(h batch.Header) bool {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if epoch := g.epochs.at(max(first, g.start)); epoch == g.epochs.at(next-1) {
-		return epoch
+	known := g.epochs.at(max(h.BaseOffset, g.start)) >= 0
+	g.mu.Unlock()
+	if known {
+		return g.ofEpoch(h.BaseOffset, h.NextOffset(), h.LeaderEpoch)
+	}
+	return g.neighbour(h.BaseOffset-1, func(c *CorruptError) int64 { return c.FirstOffset - 1 }) == h.LeaderEpoch &&
+		g.neighbour(h.NextOffset(), func(c *CorruptError) int64 { return c.LastOffset + 1 }) == h.LeaderEpoch
+}
+
+// neighbour returns the leader epoch of the batch at offset, or of the next that can
+// be read; -1 when there is none near.
+func (g *Log) neighbour(offset int64, next func(*CorruptError) int64) int32 {
+	for range neighboursMax {
+		b, err := g.readTo(g.synced, offset, nil, 1)
+		c := (*CorruptError)(nil)
+		if errors.As(err, &c) {
+			offset = next(c)
+			continue
+		}
+		if h, parsed := batch.ParseHeader(b); err == nil && parsed == nil {
+			return h.LeaderEpoch
+		}
+		break
 	}
 	return -1
+}
+
+// ofEpoch says whether first to next-1 may be of a leader epoch. Where the log does
+// not know its own all up to the oldest it knows may.
+func (g *Log) ofEpoch(first, next int64, epoch int32) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.epochMayBe(max(first, g.start), epoch) && g.epochMayBe(next-1, epoch)
+}
+
+func (g *Log) epochMayBe(offset int64, epoch int32) bool {
+	if known := g.epochs.at(offset); known >= 0 {
+		return known == epoch
+	}
+	return len(g.epochs) == 0 || epoch <= g.epochs[0].Epoch
 }
 
 // addPiece adds the batch raw[from:to] to the last piece, or begins another: a

@@ -555,3 +555,39 @@ func FuzzPatch(f *testing.F) {
 		}
 	})
 }
+
+// TestPatchWithoutEpochs: the metadata file was lost, and with it what the log's
+// epochs were. Patches are taken, those that are there stay; none of a newer epoch.
+func TestPatchWithoutEpochs(t *testing.T) {
+	w := newTwins(t)
+	for epoch := range int32(6) {
+		w.epoch = 1 + epoch
+		for range 30 {
+			w.append(0, 1, 900)
+		}
+	}
+	twin := w.b.Log(pid(0))
+	w.rot(0, 5)
+	w.rot(0, 7)
+	if err := w.a.Log(pid(0)).Patch(fetch(t, twin, 5, 1)); err != nil {
+		t.Fatal(err)
+	}
+	w.restart(func() { clear(w.meta.data) })
+	if u := w.a.Unclean(); len(u) == 0 || w.a.Stats().Patches != 1 {
+		t.Fatalf("unclean are %v, stats %+v", u, w.a.Stats())
+	}
+	newer := fetch(t, twin, 7, 1)
+	batch.Stamp(newer, 7, 9)
+	if err := w.a.Log(pid(0)).Patch(newer); !errors.Is(err, ErrForeignBatch) {
+		t.Errorf("a patch of a newer epoch than the log has: %v, want ErrForeignBatch", err)
+	}
+	w.rot(0, 29)
+	if err := w.a.Log(pid(0)).Patch(fetch(t, twin, 29, 1)); !errors.Is(err, ErrForeignBatch) {
+		t.Errorf("a patch between two epochs: %v, want ErrForeignBatch, since nothing proves it", err)
+	}
+	w.rot(0, 29) // the same bit: it is whole again
+	if lost := w.mend(1); lost != 1 {
+		t.Errorf("%d records were lost, want the one that had no patch", lost)
+	}
+	w.same()
+}

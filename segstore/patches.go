@@ -183,7 +183,7 @@ func (g *Log) patchesAt(offset int64) (good, damaged []*patch) {
 	defer g.mu.Unlock()
 	for _, p := range g.patches {
 		switch {
-		case offset < p.first || offset >= p.next || g.epochs.at(offset) != p.epoch:
+		case offset < p.first || offset >= p.next || !g.epochMayBe(offset, p.epoch):
 		case p.damaged:
 			damaged = append(damaged, p)
 		default:
@@ -280,7 +280,7 @@ func (s *Store) loadPatches() {
 			s.log.Error("a patch of another store, or of a partition that nobody knows; it is left alone", "file", name)
 		default:
 			g := s.refs[h.Ref]
-			if h.Next <= g.start || h.Next > g.end || g.contradicts(h) {
+			if h.Next <= g.start || h.Next > g.end || !g.ofEpoch(h.First, h.Next, h.Epoch) {
 				s.dropFile(number, "the log has no such records any more")
 				continue
 			}
@@ -288,17 +288,6 @@ func (s *Store) loadPatches() {
 		}
 	}
 	s.patches.found = nil
-}
-
-// contradicts says whether the log is known to have another leader epoch where
-// the patch lies.
-func (g *Log) contradicts(h patchHeader) bool {
-	for _, offset := range []int64{max(h.First, g.start), h.Next - 1} {
-		if epoch := g.epochs.at(offset); epoch >= 0 && epoch != h.Epoch {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *Store) lookAtPatch(number uint32) (h patchHeader, read bool, err error) {
