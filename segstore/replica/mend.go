@@ -72,7 +72,8 @@ type mender struct {
 
 	mu       sync.Mutex
 	mends    map[mendKey]*mend
-	anew     bool // other metadata: whoever was silent may not be any more
+	said     time.Duration // that flash loses records, last
+	anew     bool          // other metadata: whoever was silent may not be any more
 	watchers map[chan struct{}]struct{}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"cistern/gossip/metadata"
@@ -106,7 +107,7 @@ func (d *mender) settle(e *mend, last, lost, mended int64, got recalled) {
 		d.m.log.Error("flash lost records here, and no other copy has them", "partition", e.id, "first", e.first, "last", lost-1)
 	}
 	if mended > 0 {
-		d.m.log.Warn("flash lost records here: they were fetched again from another copy", "partition", e.id, "first", e.first, "last", last, "records", mended)
+		d.say(now, e, last, mended)
 	}
 	e.done, e.ended, e.lost, e.last = true, now, lost, last
 	for ch := range d.watchers {
@@ -115,6 +116,17 @@ func (d *mender) settle(e *mend, last, lost, mended int64, got recalled) {
 		default:
 		}
 	}
+}
+
+// say tells aloud that flash loses records, not each time: a card that does may have
+// lost thousands of ranges.
+func (d *mender) say(now time.Duration, e *mend, last, mended int64) {
+	level := slog.LevelDebug
+	if d.said == 0 || now-d.said >= mendKept {
+		d.said, level = now, slog.LevelWarn
+	}
+	d.m.log.Log(context.Background(), level, "flash lost records here, and they were fetched again from another copy; of the next ones the status tells",
+		"partition", e.id, "first", e.first, "last", last, "records", mended, "all", d.m.counts.mended.Load())
 }
 
 // recalled is what asking for one piece brought.
