@@ -19,16 +19,18 @@ const (
 
 // Limits of mending.
 const (
-	mendsMax     = 64        // ranges that are asked for or known about; more ask again later
+	mendsMax     = 1024      // ranges that are asked for or known about; more ask again later
 	mendBytes    = 256 << 10 // of records asked for at once
 	mendRetryMin = 100 * time.Millisecond
 	mendRetryMax = 5 * time.Second
 	// mendKept is how long is believed what was found out, and how long a range is
 	// asked for that nobody here asks for any more.
 	mendKept = time.Minute
-	// mendSilence is how long a gateway is left alone that did not answer: one that
-	// is dead must not hold up what others have.
-	mendSilence = 5 * time.Second
+	// mendSilence is how long a gateway is left alone that did not answer, twice as
+	// long each time, or until there is other metadata: one that is dead must not hold
+	// up what others have.
+	mendSilenceMin = 5 * time.Second
+	mendSilenceMax = time.Minute
 )
 
 // MendStatus is a range that flash lost here and that is not back yet.
@@ -62,13 +64,16 @@ type mend struct {
 	lost  int64 // no copy has what lies from first up to here
 }
 
+// silence is of a gateway that did not answer.
+type silence struct{ until, next time.Duration }
+
 // mender brings back from other copies what flash lost here. One goroutine asks
 // for one range after the other; whoever came upon one asks how it is.
 type mender struct {
 	m      *Manager
 	wake   chan struct{}
-	pause  time.Duration                     // mendSilence and mendRetryMax at most; tests do not wait so long
-	silent map[metadata.NodeID]time.Duration // not asked before; its goroutine's
+	pause  time.Duration                // of any kind, at most; tests do not wait so long
+	silent map[metadata.NodeID]*silence // its goroutine's
 
 	mu       sync.Mutex
 	mends    map[mendKey]*mend
@@ -78,7 +83,7 @@ type mender struct {
 }
 
 func newMender(m *Manager) *mender {
-	return &mender{m: m, wake: make(chan struct{}, 1), pause: max(mendSilence, mendRetryMax), silent: map[metadata.NodeID]time.Duration{},
+	return &mender{m: m, wake: make(chan struct{}, 1), pause: mendSilenceMax, silent: map[metadata.NodeID]*silence{},
 		mends: map[mendKey]*mend{}, watchers: map[chan struct{}]struct{}{}}
 }
 

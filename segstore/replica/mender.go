@@ -208,13 +208,19 @@ func (d *mender) askOne(ctx context.Context, n metadata.NodeID, r *RecallRequest
 	if !ok {
 		return nil, fmt.Errorf("gateway %d: %w", n, metadata.ErrUnknownMember)
 	}
-	if d.silent[n] > d.m.now() {
+	quiet := d.silent[n]
+	if quiet != nil && quiet.until > d.m.now() {
 		return nil, fmt.Errorf("gateway %s: %w", to.Name, ErrUnreachable)
 	}
 	a, err := d.m.cfg.Peers.Recall(ctx, to, r)
-	if err != nil {
-		d.silent[n] = d.m.now() + min(mendSilence, d.pause)
-		return nil, err
+	if err == nil {
+		delete(d.silent, n)
+		return a, nil
 	}
-	return a, nil
+	if quiet == nil {
+		quiet = &silence{next: mendSilenceMin}
+		d.silent[n] = quiet
+	}
+	quiet.until, quiet.next = d.m.now()+min(quiet.next, d.pause), min(2*quiet.next, mendSilenceMax)
+	return nil, err
 }
