@@ -189,13 +189,17 @@ func (s *site) register(ctx context.Context) error {
 	return s.replicas.Registered(want.node, want.given)
 }
 
-// forgetLost is called when the site knows what flash lost here: what others have
-// comes back from them. What nobody else has waits for an operator, leaderless.
+// forgetLost is called when the site knows that flash lost something here, and before
+// anything is followed: what others have is fetched from them, and what is nowhere is
+// named. Where nobody else was in sync the partition waits for an operator, leaderless.
 func (s *site) forgetLost() error {
 	if len(s.lost) == 0 {
 		return nil
 	}
-	s.a.log.Warn("flash lost what was confirmed; this gateway's copies are filled again from the others; where there are none, `cistern partitions elect --unclean` goes on with what is left", "partitions", s.lost)
+	if err := s.replicas.Heal(s.lost); err != nil {
+		return err
+	}
+	s.a.log.Warn("flash lost what was confirmed: this gateway counts as out of sync, and looks through its copies for what is missing, to fetch it from the others; where nobody else was in sync, `cistern partitions elect --unclean` goes on with what is left", "partitions", s.lost)
 	s.lost = nil
 	return s.a.store.ForgetUnclean()
 }

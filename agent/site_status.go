@@ -34,12 +34,32 @@ func (s *site) describe(d *status.Document) {
 		Quorum:      quorumStatus(q),
 		HealthScore: s.gossip.HealthScore(), Conflict: q.Conflict, NameConflict: s.namesake(),
 		ConfigDiffs: s.differing(), ISRChanges: stats.ISRChanges, Elections: stats.Elections,
-		Parking: parking(f),
+		Parking: parking(f), Mended: stats.Mended, Mending: s.mending(image),
 	}
 	d.Site.Members = s.members(image, d.Site.Quorum)
 	s.describeParked(d, f.Partitions)
 	s.describePartitions(d, image)
 	d.Site.Parked = d.ParkedTotal()
+}
+
+// mending are the ranges that flash lost here and that somebody else is waited for.
+func (s *site) mending(image *metadata.Image) []status.Mending {
+	all := []status.Mending{}
+	for _, r := range s.replicas.Mends() {
+		if r.Reason == "" {
+			continue // it is being asked for
+		}
+		m := status.Mending{Stream: r.Partition.Stream, Partition: r.Partition.Partition, First: r.First, Last: r.Last,
+			Seconds: s.replicas.Since(r.Since).Seconds(), Awaits: []string{}, Reason: oneLine(r.Reason)}
+		for _, n := range r.Awaits {
+			m.Awaits = append(m.Awaits, nodeName(image, n))
+		}
+		all = append(all, m)
+	}
+	slices.SortFunc(all, func(a, b status.Mending) int {
+		return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.First, b.First))
+	})
+	return all
 }
 
 // parking counts what became of batches that their leaders did not take at once.

@@ -51,6 +51,9 @@ func (a *Agent) drainConfig() drain.Config {
 		LaneOf:   func(stream string) string { return a.stream(stream).Lane },
 		OnCursor: func(p metadata.PartitionID, offset int64) { a.store.Log(p).SetDrained(offset) },
 	}
+	if a.site != nil {
+		c.Mender = a.site.replicas
+	}
 	if a.config.Uplink.Order == config.OrderLiveFirst {
 		c.Order = drain.OrderLiveFirst
 	}

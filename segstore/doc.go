@@ -22,6 +22,8 @@
 //     scans the last.
 //   - The first failed write or sync latches the lane. Nothing is confirmed
 //     until the journal's end has been read back from the device.
+//   - What flash loses all the same is named to the reader, and can be given back
+//     from another copy: it is kept in patches, beside the journal.
 //
 // README.md beside this file has the bytes, the crash states and what is
 // assumed of a disk. Subpackages: vfs (file operations and their failures),

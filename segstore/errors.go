@@ -36,6 +36,16 @@ var (
 	ErrEpochSpent = errors.New("a failed commit of this leader epoch may be with followers: a newer epoch is needed")
 )
 
+// Errors of patching. Nothing was kept.
+var (
+	// ErrForeignBatch says that a batch is not the one that this log lost: it does
+	// not verify, lies elsewhere, or is of another leader epoch than the log has
+	// there.
+	ErrForeignBatch = errors.New("the batch is not one that this log lost")
+	// ErrPatchesFull says that flash has lost more than patches may hold.
+	ErrPatchesFull = errors.New("flash lost more than can be patched: replace the card")
+)
+
 // ErrOffsetOutOfRange says that no record has (or no longer has) an offset.
 var ErrOffsetOutOfRange = errors.New("offset out of range")
 

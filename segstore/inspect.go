@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"cistern/gossip/metadata"
-	"cistern/segstore/batch"
 	"cistern/segstore/segment"
 	"cistern/segstore/vfs"
 )
@@ -17,8 +16,9 @@ import (
 // what a crash left behind. It needs no metadata file; the journal names its
 // own partitions.
 type Inspector struct {
-	store *Store // never opened: only its readers are used
-	slots []found
+	store   *Store // never opened: only its readers are used
+	slots   []found
+	patches []uint32
 
 	// InUse says that an agent has the store open. Sealed segments can be
 	// read all the same; what the newest one holds may change meanwhile.
@@ -63,6 +63,9 @@ func inspect(fsys vfs.FS, dir string) (*Inspector, error) {
 	}
 	n.store.pool = &pool{fs: fsys, dir: cfg.segmentDir()}
 	for _, name := range names {
+		if number, ok := parsePatchName(name); ok {
+			n.patches = append(n.patches, number)
+		}
 		slot, ok := parseSlotName(name)
 		if !ok {
 			continue
@@ -150,199 +153,4 @@ func Names(f segment.Frame) (map[uint32]metadata.PartitionID, error) {
 		out[p.Ref] = metadata.PartitionID{Stream: p.Stream, Partition: p.Partition}
 	}
 	return out, nil
-}
-
-// CheckReport is what Check found.
-type CheckReport struct {
-	Segments   int                        `json:"segments"`
-	Commits    int64                      `json:"commits"`
-	Batches    int64                      `json:"batches"`
-	Records    int64                      `json:"records"`
-	Bytes      int64                      `json:"bytes"` // of batches
-	Partitions map[string]PartitionReport `json:"partitions"`
-	Problems   []string                   `json:"problems"`
-}
-
-// PartitionReport is the part of a log that was found: First to Next-1.
-type PartitionReport struct {
-	First   int64 `json:"first"`
-	Next    int64 `json:"next"`
-	Records int64 `json:"records"`
-}
-
-// problemsMax bounds the list in a CheckReport; the last line counts the rest.
-const problemsMax = 100
-
-// Check reads every commit of every segment and verifies what can be verified
-// without the agent: all checksums, that footers say what the segments hold,
-// and that offsets follow each other in every partition. progress is called
-// after each segment. It refuses with ErrInUse beside a running agent, whose
-// newest segment is never finished.
-func (n *Inspector) Check(progress func(done, of int)) (CheckReport, error) {
-	if n.InUse {
-		return CheckReport{}, ErrInUse
-	}
-	c := checker{report: CheckReport{Partitions: map[string]PartitionReport{}}, names: map[uint32]metadata.PartitionID{},
-		parts: map[uint32]*PartitionReport{}, starts: newState(nil, n.store.log)}
-	for i, f := range n.slots {
-		switch {
-		case f.damaged != nil:
-			c.problem("%s can't be identified: %v", slotName(f.slot), f.damaged)
-		case !f.spare:
-			if err := c.segment(n, f); err != nil {
-				return c.report, err
-			}
-		}
-		progress(i+1, len(n.slots))
-	}
-	c.judgeGaps()
-	for ref, p := range c.parts {
-		c.report.Partitions[c.name(ref)] = *p
-	}
-	if c.more > 0 {
-		c.report.Problems = append(c.report.Problems, fmt.Sprintf("and %d more", c.more))
-	}
-	return c.report, nil
-}
-
-type checker struct {
-	report CheckReport
-	names  map[uint32]metadata.PartitionID
-	parts  map[uint32]*PartitionReport
-	starts *State // where logs start, as the journal last said
-	gaps   []gap
-	more   int
-}
-
-// gap is a place where a batch does not begin where the log ended. Below the
-// log's start that is as it should be: segments are freed in any order.
-type gap struct {
-	where string
-	ref   uint32
-	from  int64
-	to    int64
-}
-
-func (c *checker) judgeGaps() {
-	for _, g := range c.gaps {
-		if noted, ok := parseLogStart(c.starts.Get(startKey(c.names[g.ref]))); ok && noted.offset >= g.to {
-			continue
-		}
-		c.problem("%s: %s: records %d to %d are missing", g.where, c.name(g.ref), g.from, g.to-1)
-	}
-}
-
-func (c *checker) problem(format string, args ...any) {
-	if len(c.report.Problems) >= problemsMax {
-		c.more++
-		return
-	}
-	c.report.Problems = append(c.report.Problems, fmt.Sprintf(format, args...))
-}
-
-func (c *checker) name(ref uint32) string {
-	if id, ok := c.names[ref]; ok {
-		return id.String()
-	}
-	return fmt.Sprintf("partition number %d", ref)
-}
-
-func (c *checker) segment(n *Inspector, f found) error {
-	c.report.Segments++
-	x := segment.Index{}
-	err := n.walk(f, func(commit segment.Commit) error {
-		c.report.Commits++
-		for _, fr := range commit.Frames {
-			where := fmt.Sprintf("%s, commit %d, frame at %d", slotName(f.slot), commit.Seq, fr.Pos)
-			if err := c.frame(x, where, fr); err != nil {
-				c.problem("%s: %v", where, err)
-			}
-		}
-		return nil
-	}, func(d *segment.Damage) { c.problem("%s: %v", slotName(f.slot), d) })
-	if err != nil {
-		return err
-	}
-	if !f.sealed {
-		return nil
-	}
-	file, err := n.store.fs.OpenRead(n.store.pool.path(f.slot))
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	footer, err := readFooter(file, f.size, true)
-	if err != nil {
-		c.problem("%s: footer: %v", slotName(f.slot), err)
-		return nil
-	}
-	for ref, e := range x {
-		have := footer.Index[ref]
-		if have == nil || have.Base != e.Base || have.Next != e.Next || !slices.Equal(have.Refs, e.Refs) {
-			c.problem("%s: the footer does not say what the segment holds of %s", slotName(f.slot), c.name(ref))
-		}
-	}
-	return nil
-}
-
-func (c *checker) frame(x segment.Index, where string, f segment.Frame) error {
-	switch f.Type {
-	case segment.FrameSnapshot:
-		snap, err := parseSnapshot(f.Payload)
-		for _, p := range snap.Partitions {
-			c.names[p.Ref] = metadata.PartitionID{Stream: p.Stream, Partition: p.Partition}
-		}
-		for _, e := range snap.State {
-			c.starts.load(e)
-		}
-		return err
-	case segment.FrameState:
-		e, err := parseStateFrame(f.Payload)
-		if err == nil {
-			c.starts.load(e)
-		}
-		return err
-	case segment.FrameTruncate, segment.FrameRestart, segment.FrameBatch:
-		end, err := indexFrame(x, f)
-		if err != nil {
-			return err
-		}
-		return c.follow(where, f, end)
-	}
-	return fmt.Errorf("%s is not known to this version", f.Type)
-}
-
-// follow holds a batch, truncation or restart against the log so far.
-func (c *checker) follow(where string, f segment.Frame, end int64) error {
-	p := c.parts[f.Partition]
-	switch f.Type {
-	case segment.FrameRestart:
-		c.parts[f.Partition] = &PartitionReport{First: end, Next: end}
-		return nil
-	case segment.FrameTruncate:
-		if p != nil {
-			p.Records -= max(p.Next-end, 0)
-			p.Next = end
-		}
-		return nil
-	}
-	h, err := batch.Verify(f.Payload)
-	if err != nil {
-		return err
-	}
-	c.report.Batches++
-	c.report.Records += int64(h.Count)
-	c.report.Bytes += int64(len(f.Payload))
-	if p == nil {
-		p = &PartitionReport{First: h.BaseOffset, Next: h.BaseOffset}
-		c.parts[f.Partition] = p
-	}
-	if h.BaseOffset < p.Next {
-		return fmt.Errorf("%s: batch begins at offset %d, the log already reached %d", c.name(f.Partition), h.BaseOffset, p.Next)
-	}
-	if h.BaseOffset > p.Next && len(c.gaps) < problemsMax {
-		c.gaps = append(c.gaps, gap{where, f.Partition, p.Next, h.BaseOffset})
-	}
-	p.Next, p.Records = end, p.Records+int64(h.Count)
-	return nil
 }

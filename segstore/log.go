@@ -30,6 +30,7 @@ type Log struct {
 	bytes    int64 // of batches between start and end, by whole segments
 	extents  []extent
 	flight   []inFlight // what is being written, if the log is replicated
+	patches  []*patch   // what flash lost and another copy gave back, by offset
 	watchers map[chan struct{}]struct{}
 
 	dropped   int64  // records given up undrained, ever
@@ -211,6 +212,7 @@ func (g *Log) cutBack(id uint64, offset int64) (gone []epochStart) {
 	g.end, g.hw, g.drained = offset, min(g.hw, offset), min(g.drained, offset)
 	gone = g.epochs.cut(offset)
 	g.lastEpoch = g.epochs.last()
+	g.dropPatches(func(p *patch) bool { return p.next > offset })
 	g.keepCounts()
 	return gone
 }
@@ -260,6 +262,7 @@ func (g *Log) advanceStart(offset, bytes int64) (lost int64) {
 		g.extents = g.extents[1:]
 	}
 	g.epochs.advance(offset)
+	g.dropPatches(func(p *patch) bool { return p.next <= offset })
 	g.store.state.Put(startKey(g.id), logStart{g.start, g.restarts}.append(nil))
 	return lost
 }

@@ -259,7 +259,10 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
-	s.settleLogs()
+	if err := s.settleLogs(); err != nil {
+		return err
+	}
+	s.loadPatches()
 	lines, err := s.settleEpochs()
 	if err != nil {
 		return err
@@ -322,6 +325,8 @@ func (s *Store) look() ([]found, error) {
 		if slot, ok := parseSlotName(name); ok {
 			out = append(out, found{slot: slot})
 			s.pool.nextSlot = max(s.pool.nextSlot, slot+1)
+		} else if number, ok := parsePatchName(name); ok {
+			s.patches.found = append(s.patches.found, number)
 		} else if strings.HasSuffix(name, tmpSuffix) { // being made when power went
 			if err := s.fs.Remove(filepath.Join(dir, name)); err != nil {
 				return nil, err

@@ -3,8 +3,10 @@ package segstore
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sort"
+	"syscall"
 
 	"cistern/segstore/batch"
 	"cistern/segstore/segment"
@@ -45,22 +47,33 @@ func (g *Log) readTo(now func() bounds, offset int64, buf []byte, sizeMax int) (
 	for {
 		b := now()
 		out, err := g.read(offset, b, buf, sizeMax)
-		c := (*CorruptError)(nil)
-		if errors.As(err, &c) {
-			c.LastOffset = max(c.FirstOffset, min(c.LastOffset, b.limit-1))
+		if err != nil {
+			out, err = g.mended(now, b, offset, out, err, sizeMax)
 		}
 		after := now()
 		switch {
 		case after.cuts != b.cuts:
 			buf = out[:len(buf)] // what was read may have been cut off meanwhile
-		case c != nil && after.start > offset:
+		case err != nil && after.start > max(offset, b.start):
 			buf = out[:len(buf)] // not lost: it expired, and its segment went, after b
-		case !errors.Is(err, errRecycled):
+		default:
 			return out, err
-		case after.start <= offset:
-			return buf, g.corrupt(offset, offset, nil, 0, err)
-		} // else the segment was recycled under the reader; the start has moved
+		}
 	}
+}
+
+// mended returns what patches hold of what the journal lost, or what err says is
+// lost, within the bounds b.
+func (g *Log) mended(now func() bounds, b bounds, offset int64, buf []byte, err error, sizeMax int) ([]byte, error) {
+	if errors.Is(err, errRecycled) && now().start <= offset {
+		err = g.corrupt(offset, offset, nil, 0, err)
+	}
+	c := (*CorruptError)(nil)
+	if !errors.As(err, &c) {
+		return buf, err
+	}
+	c.LastOffset = max(c.FirstOffset, min(c.LastOffset, b.limit-1))
+	return g.readPatched(offset, b.limit, c, buf, sizeMax)
 }
 
 var errRecycled = errors.New("the segment is gone")
@@ -86,41 +99,41 @@ func (g *Log) read(offset int64, b bounds, buf []byte, sizeMax int) ([]byte, err
 type run struct {
 	seg  *segmentInfo
 	refs []segment.BatchRef // from the batch that may hold the offset on
-	end  int64              // what the log holds behind refs begins here
+	end  int64              // what the log holds behind refs begins here, or later
 }
 
 func (r run) covers(offset int64) bool { return len(r.refs) > 0 && r.refs[0].Offset <= offset }
 
 func (r run) firstOffset(limit int64) int64 {
 	if len(r.refs) == 0 {
-		return limit
+		return min(r.end, limit)
 	}
 	return r.refs[0].Offset
 }
 
 // locate finds the segment that holds offset, and its batches from there on.
-// Where nothing holds it (flash lost it) the run begins above offset, at limit
-// at most.
+// Where nothing holds it (flash lost it) the run begins above offset, where the
+// next segment that has any of the log does, at limit at most.
 func (g *Log) locate(offset, limit int64) (run, error) {
 	if r, ok := g.lane.activeRun(g.ref, offset); ok {
 		return r, nil
 	}
 	g.mu.Lock()
-	i := sort.Search(len(g.extents), func(i int) bool { return g.extents[i].base > offset }) - 1
-	if i < 0 {
-		i = 0
-	}
+	i := sort.Search(len(g.extents), func(i int) bool { return g.extents[i].base > offset })
 	if len(g.extents) == 0 {
 		g.mu.Unlock()
-		return run{}, errRecycled
+		return run{end: limit}, nil
 	}
-	id, end := g.extents[i].segment, limit
-	if i+1 < len(g.extents) {
-		end = g.extents[i+1].base
+	id, end := g.extents[max(i-1, 0)].segment, limit
+	if i < len(g.extents) {
+		end = g.extents[i].base
 	}
 	g.mu.Unlock()
 	for seg := g.store.segmentFrom(g.lane.index, id); seg != nil && seg.sealed.Load(); seg = g.store.segmentFrom(g.lane.index, seg.id+1) {
 		x, err := g.store.index.get(seg)
+		if isRot(err) {
+			return run{}, g.corrupt(offset, max(end, offset+1)-1, seg, 0, err)
+		}
 		if err != nil {
 			return run{}, err
 		}
@@ -137,7 +150,19 @@ func (g *Log) locate(offset, limit int64) (run, error) {
 	if r, ok := g.lane.activeRun(g.ref, end); ok { // the hole reaches to the active segment
 		return r, nil
 	}
-	return run{}, nil
+	return run{end: max(end, offset+1)}, nil
+}
+
+// isRot says whether an error is about what a device holds: not about this
+// process, which can't open a file, or about a segment that is gone.
+func isRot(err error) bool {
+	for _, rot := range []error{segment.ErrChecksum, segment.ErrNotWritten, io.EOF,
+		syscall.EIO, syscall.ENODATA, syscall.EBADMSG, syscall.EUCLEAN, syscall.EILSEQ} {
+		if errors.Is(err, rot) {
+			return true
+		}
+	}
+	return false
 }
 
 // readSpanMax bounds one read from the device; slackMax is how much of it may
@@ -149,7 +174,7 @@ const (
 
 // readRun reads the batches of a run, as many neighbours at once as pays.
 func (g *Log) readRun(r run, offset, limit int64, buf []byte, sizeMax int) ([]byte, error) {
-	start := len(buf)
+	start, behind := len(buf), int64(-1)
 	err := g.store.files.with(r.seg.slot, func(f vfs.File) error {
 		for i := 0; i < len(r.refs); {
 			n := r.span(i, sizeMax-(len(buf)-start))
@@ -157,7 +182,11 @@ func (g *Log) readRun(r run, offset, limit int64, buf []byte, sizeMax int) ([]by
 				return nil
 			}
 			n = max(n, 1)
-			out, more, err := g.readSpan(f, r, i, n, offset, limit, buf)
+			out, more, err := g.readSpan(f, r, i, n, offset, limit, &behind, buf)
+			if err != nil && n > 1 && len(out) == len(buf) {
+				n = 1 // a device refuses all of a read for one page of it
+				out, more, err = g.readSpan(f, r, i, n, offset, limit, &behind, buf)
+			}
 			if buf = out; err != nil || !more {
 				return err
 			}
@@ -175,8 +204,10 @@ func (g *Log) readRun(r run, offset, limit int64, buf []byte, sizeMax int) ([]by
 }
 
 // readSpan reads n batches of a run with one read, into buf itself, and closes
-// up the bytes between them. more says that the limit lies beyond.
-func (g *Log) readSpan(f vfs.File, r run, i, n int, offset, limit int64, buf []byte) (out []byte, more bool, err error) {
+// up the bytes between them. It stops where a batch is missing after behind, where
+// the last one ended: whoever reads on there is told. more says that there is
+// neither that nor the limit.
+func (g *Log) readSpan(f vfs.File, r run, i, n int, offset, limit int64, behind *int64, buf []byte) (out []byte, more bool, err error) {
 	first, last := r.refs[i], r.refs[i+n-1]
 	start, size := len(buf), int(last.Pos+last.Len-first.Pos)
 	buf = slices.Grow(buf, size)[:start+size]
@@ -187,6 +218,9 @@ func (g *Log) readSpan(f vfs.File, r run, i, n int, offset, limit int64, buf []b
 	end := start
 	for k := i; k < i+n; k++ {
 		ref := r.refs[k]
+		if *behind >= 0 && ref.Offset > *behind {
+			return buf[:end], false, nil
+		}
 		payload, next, err := g.checkFrame(span[ref.Pos-first.Pos:][:ref.Len], r.seg, ref)
 		if err == nil && next <= offset {
 			err = errors.New("no batch was found for them")
@@ -199,6 +233,7 @@ func (g *Log) readSpan(f vfs.File, r run, i, n int, offset, limit int64, buf []b
 			return buf[:end], false, nil
 		}
 		end += copy(buf[end:], payload)
+		*behind = next
 	}
 	return buf[:end], true, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"cistern/gossip/metadata"
@@ -279,7 +280,8 @@ func readHeader(f vfs.File, size int64) (segment.Header, error) {
 }
 
 // settleLogs brings every log's bounds together after all lanes were read.
-func (s *Store) settleLogs() {
+func (s *Store) settleLogs() error {
+	holed, err := s.holed()
 	for _, g := range s.logs {
 		if noted, ok := parseLogStart(s.state.Get(startKey(g.id))); ok && noted.restarts >= g.restarts {
 			g.start = max(g.start, noted.offset)
@@ -290,17 +292,31 @@ func (s *Store) settleLogs() {
 				g.truncated = int64(binary.BigEndian.Uint64(b[8:]))
 			}
 		}
-		first := g.end
-		if len(g.extents) > 0 {
-			first = min(first, g.extents[0].base)
+		if first, lost := g.firstHeld(holed); !lost {
+			g.start = max(g.start, first)
 		}
-		g.start = min(max(g.start, first), g.end)
+		g.start = min(g.start, g.end)
 		g.hw, g.next, g.drained = g.end, g.end, g.start
 		g.epochs.cut(g.end)
 		g.epochs.advance(g.start)
 		g.lastEpoch = g.epochs.last()
 		g.epoch = g.lastEpoch + 1
 	}
+	return err
+}
+
+// firstHeld returns where the segments begin to hold the log. Below that records
+// have expired, and the note of it was lost; or flash lost them, which is not the
+// same: lost says that it lost a part of some segment as old as that.
+func (g *Log) firstHeld(holed map[uint64]bool) (first int64, lost bool) {
+	first, segment := g.end, uint64(math.MaxUint64)
+	if len(g.extents) > 0 {
+		first, segment = g.extents[0].base, g.extents[0].segment
+	}
+	for id := range holed {
+		lost = lost || id <= segment
+	}
+	return first, lost
 }
 
 // scanIndex reads a whole segment to learn what it holds.

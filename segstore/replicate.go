@@ -3,6 +3,8 @@ package segstore
 import (
 	"fmt"
 	"sort"
+
+	"cistern/segstore/batch"
 )
 
 // inFlight is a batch of the commit that is being written. data is a part of the
@@ -113,6 +115,13 @@ func (g *Log) batchAt(offset int64) (int64, error) {
 	if r.covers(offset) {
 		return r.refs[0].Offset, nil
 	}
+	for rest := g.patched(offset); len(rest) > 0; {
+		h, err := batch.ParseHeader(rest)
+		if err != nil || h.NextOffset() > offset {
+			return h.BaseOffset, err
+		}
+		rest = rest[h.Size():]
+	}
 	return offset, nil // a hole
 }
 
@@ -126,5 +135,6 @@ func (g *Log) restart(id uint64, offset int64) {
 	g.lastEpoch = -1
 	g.extents = append(g.extents[:0], extent{segment: id, base: offset, cut: true})
 	g.start, g.end, g.hw, g.drained = offset, offset, offset, offset
+	g.dropPatches(func(*patch) bool { return true })
 	g.keepCounts()
 }

@@ -26,6 +26,10 @@ type Stats struct {
 	Latches      int64 // failed writes or syncs
 	Damaged      int64 // places where flash lost what it had confirmed
 
+	Patches        int   // files that hold what flash lost here and another copy gave back
+	PatchedRecords int64 // in them, of the logs as they are now
+	PatchedBytes   int64
+
 	MaxBytes   int64 // what all segments together may become
 	TotalBytes int64 // what they are
 	SpareBytes int64 // of these, ready for use
@@ -45,6 +49,9 @@ func (s *Store) Stats() Stats {
 		Latches: s.stats.latched.Load(), Damaged: s.stats.damaged.Load(),
 		MaxBytes: s.pool.maxBytes, TotalBytes: total, SpareBytes: spareBytes, Segments: segments,
 	}
+	s.patches.mu.Lock()
+	st.Patches, st.PatchedRecords, st.PatchedBytes = s.patches.files, s.patches.records, s.patches.bytes
+	s.patches.mu.Unlock()
 	for _, l := range s.lanes {
 		st.Full = st.Full || l.full.Load()
 		st.Latched = st.Latched || l.isLatched.Load()

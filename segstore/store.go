@@ -87,6 +87,7 @@ type Store struct {
 	reclaim chan struct{} // wakes Run: there may be something to free
 	closing atomic.Bool
 	stats   counters
+	patches patchSet
 }
 
 // segmentInfo is what is remembered of a live segment: a few dozen bytes, so
@@ -224,6 +225,7 @@ func (s *Store) Run(ctx context.Context) error {
 		s.retain()
 		s.freeAhead()
 		s.reopenLanes()
+		s.sweepPatches()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -250,6 +252,9 @@ func (s *Store) Close() error {
 	for _, l := range s.lanes {
 		l.stop()
 	}
+	s.patches.making.Lock() // one that is under way ends first
+	defer s.patches.making.Unlock()
+	s.sweepPatches()
 	err := s.state.saveAll(s.cleanStop())
 	s.files.closeAll()
 	return errors.Join(err, s.meta.Close(), s.lock.Close())

@@ -22,7 +22,9 @@ finished.
     $ cistern check /var/lib/cistern --json
 
 It exits with 4 when it found damage. Damaged records were reported by the agent
-too, and are left out when it drains; the rest of the store is fine.
+too; it fetches them from another gateway of its site, or leaves them out when it
+drains. The rest of the store is fine. What another gateway gave back is shown as
+mended, and is no damage any more.
 `
 
 func newCheck() *cobra.Command {
@@ -109,13 +111,22 @@ func showCheck(w io.Writer, r *segstore.CheckReport) error {
 	fmt.Fprintf(&b, "%s segments, %s commits, %s batches, %s records, %s: ",
 		humanCount(int64(r.Segments)), humanCount(r.Commits), humanCount(r.Batches), humanCount(r.Records), humanBytes(r.Bytes))
 	p := newPaint(w)
-	if len(r.Problems) == 0 {
-		b.WriteString("no damage\n")
-	} else {
+	switch {
+	case len(r.Problems) > 0:
 		b.WriteString(p.red("damage found") + "\n")
+	case len(r.Mended) > 0:
+		b.WriteString("all damage is mended\n")
+	default:
+		b.WriteString("no damage\n")
 	}
 	for _, problem := range r.Problems {
 		fmt.Fprintf(&b, "  %s\n", problem)
+	}
+	if len(r.Mended) > 0 {
+		b.WriteString("mended, from another gateway:\n")
+	}
+	for _, mended := range r.Mended {
+		fmt.Fprintf(&b, "  %s\n", mended)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -25,8 +25,10 @@ batches in them, and with --records every record.
 On a site "mqtt/0 (parked)" are batches for mqtt/0 that waited here for its leader;
 they have offsets of their own, and may have been handed over since.
 
-The file of a batch that was set aside is shown as well:
+A patch holds batches that flash lost here, as another gateway gave them back; it
+is listed after the segments. The file of a batch that was set aside is shown as well:
 
+    $ cistern dump /var/lib/cistern/segments/00000000.patch
     $ cistern dump /var/lib/cistern/quarantine/mqtt-0-100-120.batch
 
 Dump changes nothing. Beside a running agent it shows what is there; the newest
@@ -48,6 +50,7 @@ func shownPartition(name string) string {
 
 const (
 	segmentSuffix = ".seg"
+	patchSuffix   = ".patch"
 	batchSuffix   = ".batch"
 )
 
@@ -63,9 +66,9 @@ func newDump() *cobra.Command {
 	var where place
 	var d dumper
 	c := &cobra.Command{
-		Use:  "dump [SEGMENT|DIR]",
+		Use:  "dump [SEGMENT|PATCH|DIR]",
 		Long: dumpHelp,
-		Args: arguments(0, 1, "one SEGMENT or DIR at most"),
+		Args: arguments(0, 1, "one SEGMENT, PATCH or DIR at most"),
 		RunE: func(c *cobra.Command, args []string) error {
 			d.out, d.paint = bufio.NewWriter(c.OutOrStdout()), newPaint(c.OutOrStdout())
 			if err := d.run(&where, args); err != nil {
@@ -90,6 +93,8 @@ func (d *dumper) run(where *place, args []string) error {
 		return d.batchFile(file)
 	case segmentSuffix:
 		return d.segment(file)
+	case patchSuffix:
+		return d.patch(file)
 	}
 	n, dir, err := where.inspect(args)
 	if err != nil {
@@ -123,6 +128,7 @@ func (d *dumper) list(n *segstore.Inspector, dir string) error {
 			fmt.Fprintf(&b, "%s %s: %s\n", d.paint.red("damaged:"), s.File, s.Problem)
 		}
 	}
+	d.patches(&b, n, dir)
 	if n.InUse {
 		b.WriteString("\nAn agent is running on this store.\n")
 	}

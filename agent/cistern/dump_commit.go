@@ -158,9 +158,5 @@ func (d *dumper) batchFile(file string) error {
 	d.records = true
 	f := frameJSON{Type: "batch", Bytes: len(b)}
 	d.batch(&f, metadata.PartitionID{}, b)
-	if d.json {
-		return json.NewEncoder(d.out).Encode(f)
-	}
-	fmt.Fprintf(d.out, "batch, %d bytes %s\n", f.Bytes, frameLine(&f))
-	return d.showRecords(f.Records)
+	return d.showBatch(&f)
 }

@@ -46,6 +46,8 @@ func (j *SiteJudge) Judge(h *Health, d *Document) {
 	h.Update(ConfigDiffers, len(s.ConfigDiffs) > 0, "%s", list(s.ConfigDiffs))
 	p := d.ParkedTotal()
 	h.Update(RecordsParked, p.Records > 0, "%s", p)
+	h.Update(MendingWaits, len(s.Mending) > 0, "%s", list(s.awaited()))
+	h.Update(RecordsMended, s.Mended > 0, "%d records since the start", s.Mended)
 	h.Update(ParkedLost, s.Parking.Lost > 0, "%d records since the start", s.Parking.Lost)
 	j.partitions(h, d)
 }

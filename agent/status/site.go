@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -22,6 +23,31 @@ type Site struct {
 	ISRChanges   int64    `json:"isr_changes"`   // asked for by this gateway as a leader, since start
 	Elections    int64    `json:"elections"`     // won by this gateway, since start
 	Parking      Parking  `json:"parking"`
+
+	Mended  int64     `json:"mended_records"` // lost by this gateway's flash and given back by another copy, since start
+	Mending []Mending `json:"mending"`        // lost, and not back yet since somebody who may have them is not in reach
+}
+
+// Mending is a range of records that this gateway's flash lost.
+type Mending struct {
+	Stream    string   `json:"stream"`
+	Partition int32    `json:"partition"`
+	First     int64    `json:"first"`
+	Last      int64    `json:"last"`
+	Seconds   float64  `json:"seconds"` // for which it has been waited
+	Awaits    []string `json:"awaits"`  // gateways
+	Reason    string   `json:"reason"`
+}
+
+func (s *Site) awaited() (all []string) {
+	for _, m := range s.Mending {
+		why := ", from " + strings.Join(m.Awaits, " or ")
+		if len(m.Awaits) == 0 {
+			why = ": " + m.Reason
+		}
+		all = append(all, fmt.Sprintf("%s/%d offsets %d to %d%s", m.Stream, m.Partition, m.First, m.Last, why))
+	}
+	return all
 }
 
 // What a Member can be, as gossip has it.

@@ -23,7 +23,7 @@ func siteDocument() *Document {
 			},
 		}},
 		Site: &Site{
-			Name: "plant-7", ID: "x", Formed: true, HealthScore: 2, Elections: 5, ISRChanges: 3, Parking: Parking{HandedOver: 9},
+			Name: "plant-7", ID: "x", Formed: true, HealthScore: 2, Elections: 5, ISRChanges: 3, Parking: Parking{HandedOver: 9}, Mended: 12,
 			Members: []Member{{Name: "a", Self: true, State: MemberAlive}, {Name: "b", State: MemberAlive}, {Name: "c", State: MemberDead, Fenced: true}},
 			Quorum:  Quorum{Leader: "a", Term: 7, Voters: []string{"a", "b", "c"}, HasQuorum: true},
 		},
@@ -53,8 +53,14 @@ func TestSiteJudge(t *testing.T) {
 		want   []Code
 		detail string
 	}{
-		{"under-replicated", func(*Document) {}, []Code{UnderReplicated}, "mqtt/0"},
+		{"under-replicated", func(d *Document) { d.Site.Mended = 0 }, []Code{UnderReplicated}, "mqtt/0"},
 		{"well", func(d *Document) { d.Streams[0].Partitions[0].UnderReplicated = false }, nil, ""},
+		{"mended", func(d *Document) { d.Site.Mended = 12 }, []Code{RecordsMended}, "12 records since the start"},
+		{"mending", func(d *Document) {
+			d.Site.Mended = 0
+			d.Site.Mending = []Mending{{Stream: "mqtt", First: 20, Last: 29, Awaits: []string{"b", "c"}}}
+		}, []Code{MendingWaits}, "mqtt/0 offsets 20 to 29, from b or c"},
+		{"no more", func(d *Document) { d.Site.Mending = nil }, nil, ""},
 		{"parked", func(d *Document) { d.Streams[0].Parked = &Parked{Records: 5, Held: 2} }, []Code{RecordsParked}, "5 records, 2 of them held"},
 		{"parked no more", func(d *Document) { d.Streams[0].Parked = &Parked{OldestSeconds: -1} }, nil, ""},
 		{"a quorum election", func(d *Document) { d.Site.Quorum.HasQuorum = false }, nil, ""},
@@ -102,7 +108,7 @@ func TestSiteMetrics(t *testing.T) {
 	for _, line := range []string{
 		`cistern_site_members{state="alive"} 2`, `cistern_site_members{state="dead"} 1`, `cistern_site_members{state="suspect"} 0`,
 		`cistern_site_quorum 1`, `cistern_site_quorum_term 7`, `cistern_site_fenced 0`, `cistern_gossip_health_score 2`,
-		`cistern_isr_changes_total 3`, `cistern_elections_total 5`, `cistern_batches_handed_over_total 9`,
+		`cistern_isr_changes_total 3`, `cistern_elections_total 5`, `cistern_mended_records_total 12`, `cistern_mending_ranges 0`, `cistern_batches_handed_over_total 9`,
 		`cistern_partition_leader{stream="mqtt",partition="0"} 1`, `cistern_partition_leader{stream="mqtt",partition="1"} 0`,
 		`cistern_partition_leader_epoch{stream="mqtt",partition="0"} 4`, `cistern_partition_leaderless{stream="mqtt",partition="1"} 0`,
 		`cistern_partition_replicas{stream="mqtt",partition="0"} 3`, `cistern_partition_isr{stream="mqtt",partition="0"} 2`,

@@ -23,6 +23,8 @@ const (
 	RecordsGivenUp      Code = "RECORDS_GIVEN_UP"
 	CardFailing         Code = "CARD_FAILING"
 	ParkedLost          Code = "PARKED_LOST"
+	MendingWaits        Code = "MENDING_WAITS"
+	RecordsMended       Code = "RECORDS_MENDED"
 	RecordsDropped      Code = "RECORDS_DROPPED"
 	Quarantined         Code = "QUARANTINED"
 	SiteNoQuorum        Code = "SITE_NO_QUORUM"
@@ -79,6 +81,10 @@ var Warnings = []Warning{
 		"On an operator's word a gateway leads that did not have everything. The log names the offsets; `cistern partitions` shows the partition."},
 	{ParkedLost, Warn, "parked records were lost to damaged flash",
 		"They were on this gateway alone, waiting for their leader, and can't be read back. `cistern check` finds the damage; replace the card if there is more. The warning ends with a restart."},
+	{MendingWaits, Warn, "records that flash lost here wait for another gateway's copy",
+		"They can't be read here, and a gateway that may have them does not answer. The drain of that partition waits for it; others go on. Bring that gateway back. If it is gone for good, remove it (`cistern site remove`), or go on without those records: `cistern drain skip STREAM/PARTITION --to OFFSET`, with the offset behind the last of them."},
+	{RecordsMended, Warn, "flash lost records, and another copy gave them back",
+		"Nothing is missing. But this card has begun to lose what it holds: `cistern check` shows how much; replace it if there is more. The warning ends with a restart."},
 	{RecordsDropped, Warn, "records were dropped to make room",
 		"A stream with when_full = \"drop_oldest\" or drop_undrained lost records that were never drained. `cistern status` counts them by stream."},
 	{Quarantined, Warn, "records were set aside",

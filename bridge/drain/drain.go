@@ -45,7 +45,8 @@ type Config struct {
 	State      State
 	Quarantine Quarantine
 
-	BufferBytes int // all read buffers together; 0: BufferBytesDefault
+	Mender      Mender // nil: what flash lost here is lost
+	BufferBytes int    // all read buffers together; 0: BufferBytesDefault
 
 	Order  Order                      // the zero value is strict
 	Gate   *pace.Gate                 // when bytes may leave; nil: always

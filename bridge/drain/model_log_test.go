@@ -10,6 +10,7 @@ import (
 	"cistern/gossip/metadata"
 	"cistern/segstore"
 	"cistern/segstore/batch"
+	"cistern/segstore/replica"
 )
 
 // identified says which record a record is: of which history of the log, and at
@@ -45,6 +46,8 @@ type kept struct {
 	epoch       int32
 	history     int32
 	lost        bool // on flash
+	elsewhere   bool // another copy has it
+	away        int  // as often that copy is not in reach
 }
 
 // append adds a batch, not confirmed yet.
@@ -204,3 +207,23 @@ func (v *view) Read(offset int64, buf []byte, sizeMax int) ([]byte, error) {
 	}
 	return buf, nil
 }
+
+// Mend implements Mender: another copy may have it, and be in reach some time.
+func (v *view) Mend(_ metadata.PartitionID, first, _ int64) replica.Mending {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	i := slices.IndexFunc(v.batches, func(k kept) bool { return k.first == first })
+	switch {
+	case i < 0 || !v.batches[i].lost:
+		return replica.Mended
+	case !v.batches[i].elsewhere:
+		return replica.Nowhere
+	case v.batches[i].away > 0:
+		v.batches[i].away--
+		return replica.Underway
+	}
+	v.batches[i].lost = false
+	return replica.Mended
+}
+
+func (v *view) WatchMends() (<-chan struct{}, func()) { return nil, func() {} }

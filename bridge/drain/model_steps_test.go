@@ -32,6 +32,7 @@ func newWorld(t *testing.T, seed uint64, m mutants) *world {
 		w.plan.rebatch = 200 + rng.IntN(1500)
 	}
 	w.order = Order(rng.IntN(2))
+	w.plan.copies = rng.IntN(3) == 0
 	return w
 }
 
@@ -74,6 +75,7 @@ var allSteps = []step{
 	{"a day", 1, (*world).stepSilence},
 	{"retention", 3, (*world).stepRetention},
 	{"flash loses", 1, (*world).stepFlash},
+	{"flash loses what a copy has", 2, (*world).stepRot},
 	{"unclean election", 2, (*world).stepUnclean},
 	{"pause", 1, (*world).stepPause},
 	{"skip", 2, (*world).stepSkip},
@@ -271,6 +273,17 @@ func (w *world) stepFlash() {
 		if k.next <= w.log.hw {
 			k.lost = true
 			w.giveUp(*k)
+		}
+	}
+}
+
+// stepRot: what flash loses here lies on another gateway's, too.
+func (w *world) stepRot() {
+	w.log.mu.Lock()
+	defer w.log.mu.Unlock()
+	if n := len(w.log.batches); w.plan.copies && n > 0 {
+		if k := &w.log.batches[w.rng.IntN(n)]; k.next <= w.log.hw && !k.lost {
+			k.lost, k.elsewhere, k.away = true, true, w.rng.IntN(8)
 		}
 	}
 }

@@ -54,10 +54,13 @@ func (s *session) prepare() (bool, error) {
 }
 
 func (s *session) tryPrepare() (bool, error) {
-	if time.Now().Before(s.linger.until) {
+	if time.Now().Before(s.linger.until) || s.mending.waits() {
 		return false, nil
 	}
 	b, h, err := s.front()
+	if err == errMending {
+		return false, nil
+	}
 	if len(s.flights) > 0 && (err != nil || h.BaseOffset > s.next) {
 		return false, nil // looked at again when all before it is known
 	}

@@ -73,7 +73,7 @@ func (s *session) read() (bool, error) {
 		if err == nil && len(buf) > 0 {
 			s.chunk = newChunk(buf, s.ticket, &s.d.pool)
 			s.chunk.next = behind(s.chunk.buf, s.next)
-			s.ticket = nil
+			s.ticket, s.mending.lost = nil, nil
 			return true, nil
 		}
 		s.d.pool.put(buf)
@@ -129,6 +129,11 @@ func (s *session) unreadable(err error) error {
 		return nil // retention was faster: read sees the gap
 	}
 	lost, ok := errors.AsType[*segstore.CorruptError](err)
+	if ok {
+		if again := s.mend(lost); again == nil || again == errMending {
+			return again
+		}
+	}
 	if !ok || len(s.flights) > 0 {
 		return fmt.Errorf("reading the log at offset %d: %w", s.next, err)
 	}

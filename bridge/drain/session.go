@@ -25,6 +25,7 @@ type session struct {
 	ready   *parcel      // what goes next; nil: not made yet
 	gate    gateWait
 	linger  lingering
+	mending mending
 	split   splitting
 	timer   *time.Timer
 	unsaved int // batches acknowledged since the last save
@@ -58,6 +59,8 @@ func newSession(f *flow, lane Lane) *session {
 		timer:  time.NewTimer(SaveInterval),
 		linger: lingering{timer: time.NewTimer(time.Hour)},
 		split:  splitting{end: f.log.EndOffset(), begun: time.Now()},
+
+		mending: newMending(f.d.cfg.Mender),
 	}
 	s.options = shape.Options{Partition: fmt.Sprintf("%s/%s/%d", f.d.cfg.Site, f.id.Stream, f.id.Partition), Identified: s.traits.Identified}
 	s.linger.timer.Stop()
@@ -105,6 +108,9 @@ func (s *session) run(ctx context.Context) error {
 		case <-s.memory():
 		case <-s.gate.granted():
 		case <-s.linger.timer.C:
+		case <-s.mending.ended:
+			s.mending.over()
+		case <-s.mending.timer.C:
 		case <-s.timer.C:
 			s.housekeep()
 		}
@@ -135,6 +141,8 @@ func (s *session) tell() {
 		s.say(StateDraining, s.split.note)
 	case s.gate.granted() != nil:
 		s.say(StatePaced, "")
+	case s.mending.lost != nil:
+		s.say(StateMending, s.mending.reason())
 	case s.next < s.highWatermark():
 		s.say(StateDraining, s.split.note)
 	default:
@@ -287,6 +295,8 @@ func (s *session) pop(o outcome) flight {
 func (s *session) close() {
 	s.timer.Stop()
 	s.linger.timer.Stop()
+	s.mending.timer.Stop()
+	s.mending.cancel()
 	s.drop()
 	for _, f := range s.flights {
 		f.memory.abandon()

@@ -43,6 +43,7 @@ const (
 	StatePaced      = "paced"    // waits at the gate: rate, hours, daily budget
 	StateWaiting    = "waiting"  // for its turn: an older flow goes first
 	StatePaused     = "paused"   // see Drainer.Pause
+	StateMending    = "mending"  // flash lost what goes next, and another copy may have it
 )
 
 // FlowStatus is the state of one order in which records go upstream.
@@ -121,7 +122,7 @@ func (d *Drainer) Status() Status {
 
 // badness orders states: a partition is as well as the flow that is worst off.
 var badness = map[string]int{
-	StateOff: 0, StateIdle: 1, StateWaiting: 2, StateDraining: 3, StatePaced: 4, StateConnecting: 5, StateRetrying: 6, StateStopped: 7,
+	StateOff: 0, StateIdle: 1, StateWaiting: 2, StateDraining: 3, StatePaced: 4, StateConnecting: 5, StateRetrying: 6, StateMending: 7, StateStopped: 8,
 }
 
 func (p *partition) status() PartitionStatus {

@@ -52,6 +52,11 @@
 //	high watermark, log start fields of the answer
 //	drained                   a tagged field of ours, see drainedTag
 //
+// What flash lost is asked for by a Fetch as a consumer sends it, replica id -1
+// (KIP-392), which any copy answers; a tagged field of ours, see resumeTag, says
+// where a copy goes on that lacks it as well. A gateway of an older version takes it
+// for an unknown follower's and refuses.
+//
 // Sessions (KIP-227) are not used: a site has few partitions, and an answer
 // has only those that there is something to say about.
 package peer

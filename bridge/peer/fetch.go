@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"cistern/bridge/kafka"
 	"cistern/gossip/metadata"
@@ -31,20 +32,38 @@ func (p *Peers) Fetch(ctx context.Context, to metadata.Member, r *replica.FetchR
 		return nil, fmt.Errorf("fetch of %d partitions from gateway %s: at most %d are asked for at once",
 			len(r.Partitions), to.Name, PartitionsMax)
 	}
+	resp, err := p.fetch(ctx, to, fetchRequest(r))
+	if err != nil {
+		return nil, err
+	}
+	return readFetchResponse(resp, to.Name), nil
+}
+
+// Recall asks a copy for what flash lost here: a Fetch as a consumer sends it, which
+// whoever keeps a copy answers.
+func (p *Peers) Recall(ctx context.Context, to metadata.Member, r *replica.RecallRequest) (*replica.RecallAnswer, error) {
+	resp, err := p.fetch(ctx, to, recallRequest(r))
+	if err != nil {
+		return nil, err
+	}
+	return readRecallResponse(resp, r.Partition, to.Name), nil
+}
+
+func (p *Peers) fetch(ctx context.Context, to metadata.Member, req *kmsg.FetchRequest) (*kmsg.FetchResponse, error) {
 	p.mu.Lock()
 	remote := p.remote(to)
 	p.mu.Unlock()
 	if remote == nil {
 		return nil, unreachable(to, errStopped)
 	}
-	answer, err := remote.polls.fetch(ctx, r)
+	answer, err := remote.polls.fetch(ctx, req)
 	if err != nil {
 		return nil, unreachable(to, err)
 	}
 	return answer, nil
 }
 
-func (p *polls) fetch(ctx context.Context, r *replica.FetchRequest) (*replica.FetchAnswer, error) {
+func (p *polls) fetch(ctx context.Context, req *kmsg.FetchRequest) (*kmsg.FetchResponse, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(p.remote.ctx, cancel)
@@ -59,10 +78,10 @@ func (p *polls) fetch(ctx context.Context, r *replica.FetchRequest) (*replica.Fe
 	if err != nil {
 		return nil, err
 	}
-	wait := max(0, min(r.MaxWait, FetchWaitMax))
-	limited, cancelLimited := context.WithTimeoutCause(ctx, wait+patience(min(r.MaxBytes, FetchBytesMax)+metadata.BatchBytesMax), kafka.ErrTimeout)
+	wait := time.Duration(req.MaxWaitMillis) * time.Millisecond
+	limited, cancelLimited := context.WithTimeoutCause(ctx, wait+patience(int(req.MaxBytes)+metadata.BatchBytesMax), kafka.ErrTimeout)
 	defer cancelLimited()
-	resp, err := conn.Do(limited, fetchRequest(r))
+	resp, err := conn.Do(limited, req)
 	if err != nil {
 		conn.Close()
 		<-conn.Done()
@@ -76,7 +95,7 @@ func (p *polls) fetch(ctx context.Context, r *replica.FetchRequest) (*replica.Fe
 	if !ok || answer.ErrorCode != 0 {
 		return nil, fmt.Errorf("%w: answer to Fetch of type %T", kafka.ErrProtocol, resp)
 	}
-	return readFetchResponse(answer, p.remote.to.Name), nil
+	return answer, nil
 }
 
 func (p *polls) lost(limited context.Context, err error) error {

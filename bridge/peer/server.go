@@ -55,7 +55,12 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 }
 
 func (s *Server) fetch(ctx context.Context, conn *kafka.ServerConn, req kmsg.Request, respond func(kmsg.Response)) {
-	r := readFetchRequest(req.(*kmsg.FetchRequest))
+	asked := req.(*kmsg.FetchRequest)
+	if isRecall(asked) {
+		conn.Go(func() { respond(serveRecall(s.Service, asked)) })
+		return
+	}
+	r := readFetchRequest(asked)
 	conn.Go(func() {
 		answer := s.Service.Fetch(ctx, r)
 		if ctx.Err() != nil {

@@ -21,12 +21,15 @@ var quiet = slog.New(slog.DiscardHandler)
 type service struct {
 	produce func([]*replica.Append)
 	fetch   func(context.Context, *replica.FetchRequest) *replica.FetchAnswer
+	recall  func(*replica.RecallRequest) *replica.RecallAnswer
 }
 
 func (s *service) Produce(batches []*replica.Append) { s.produce(batches) }
 func (s *service) Fetch(ctx context.Context, r *replica.FetchRequest) *replica.FetchAnswer {
 	return s.fetch(ctx, r)
 }
+
+func (s *service) Recall(r *replica.RecallRequest) *replica.RecallAnswer { return s.recall(r) }
 
 // confirm answers every batch at once, with the number that is in it.
 func confirm(batches []*replica.Append) {

@@ -46,6 +46,8 @@
 //   - [Manager] joins partitions with the journal, the other gateways and the
 //     quorum. It has one fetcher for each gateway that it follows, and everything
 //     of one answer is one commit.
+//   - Manager.Mend fetches from another copy what flash lost here; mend.go, recall.go
+//     and, for a start with damage, heal.go.
 //   - [Peers] and [Service] are what gateways ask of each other.
 //
 // DESIGN.md says why it is so and what it costs. [Rules] lists what can go wrong in

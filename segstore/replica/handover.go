@@ -13,6 +13,7 @@ type counts struct {
 	alters    atomic.Int64
 	elections atomic.Int64
 	broken    atomic.Int64
+	mended    atomic.Int64
 }
 
 // Stats is what the manager did since the process started.
@@ -20,11 +21,12 @@ type Stats struct {
 	ISRChanges int64 // asked for
 	Elections  int64 // won by this gateway
 	Broken     int64 // partitions stopped because an invariant did not hold
+	Mended     int64 // records that flash lost here and another copy gave back
 }
 
 // Stats returns the counts of this moment.
 func (m *Manager) Stats() Stats {
-	return Stats{ISRChanges: m.counts.alters.Load(), Elections: m.counts.elections.Load(), Broken: m.counts.broken.Load()}
+	return Stats{ISRChanges: m.counts.alters.Load(), Elections: m.counts.elections.Load(), Broken: m.counts.broken.Load(), Mended: m.counts.mended.Load()}
 }
 
 // handOver asks the controller for another leader: this one's journal is

@@ -27,7 +27,8 @@ type local struct {
 	drained map[metadata.NodeID]int64 // what each follower was told last
 	saved   time.Duration             // when the small facts were last put
 	unsaved bool
-	broken  bool // stopped, and that was said
+	broken  bool     // stopped, and that was said
+	heals   *healing // nil: nothing to heal
 }
 
 // waiting is an append that is on flash here and not yet everywhere.
@@ -54,6 +55,9 @@ func newLocal(m *Manager, id metadata.PartitionID, log *segstore.Log) (*local, e
 		return nil, err
 	}
 	log.SetHighWatermark(l.p.HighWatermark())
+	if mustHeal(m.cfg.Store.State(), id) {
+		l.heals = &healing{until: m.now() + healHold}
+	}
 	return l, nil
 }
 
@@ -254,6 +258,9 @@ func (l *local) finish(e Effects) {
 func (l *local) nextFetch() (metadata.NodeID, FetchPartition, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.holds() {
+		return metadata.NoNode, FetchPartition{}, false
+	}
 	return l.p.NextFetch()
 }
 

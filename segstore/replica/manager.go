@@ -63,6 +63,7 @@ type Manager struct {
 	watchers    map[chan struct{}]struct{}
 	wg          sync.WaitGroup
 
+	mender *mender
 	counts counts
 }
 
@@ -77,12 +78,14 @@ func NewManager(cfg Config) *Manager {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Manager{
+	m := &Manager{
 		cfg: cfg, log: cfg.Logger, start: time.Now(), alters: make(chan struct{}, altersMax),
 		self: metadata.NoNode, image: metadata.NewImage(),
 		locals: map[metadata.PartitionID]*local{}, fetchers: map[metadata.NodeID]*fetcher{}, polls: map[metadata.NodeID]*poll{},
 		watchers: map[chan struct{}]struct{}{},
 	}
+	m.mender = newMender(m)
+	return m
 }
 
 // now is the protocol's clock: monotonic, and nobody else's.
@@ -95,6 +98,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	for _, f := range m.fetchers {
 		m.startFetcher(f)
 	}
+	m.wg.Go(func() { m.mender.run(ctx) })
 	m.mu.Unlock()
 	tick := time.NewTicker(tickInterval)
 	defer tick.Stop()
@@ -106,6 +110,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		case <-tick.C:
 			for _, l := range m.all() {
 				l.tick()
+				l.startHealing()
 			}
 			m.followLate()
 		}
@@ -169,9 +174,13 @@ func (m *Manager) Apply(image *metadata.Image) error {
 		m.mu.Unlock()
 		return nil
 	}
+	other := image.Index != m.image.Index
 	m.image = image
 	self := m.self
 	m.mu.Unlock()
+	if other {
+		m.mender.changed()
+	}
 	if self == metadata.NoNode {
 		return nil
 	}

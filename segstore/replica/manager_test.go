@@ -24,6 +24,7 @@ type town struct {
 	mu       sync.Mutex
 	image    *metadata.Image
 	gateways []*box // by node ID - 1
+	mute     bool   // nobody recalls anything
 }
 
 type box struct {
@@ -86,6 +87,7 @@ func (g *box) start() {
 		t.Fatal(err)
 	}
 	m := NewManager(Config{Store: store, Peers: link{g.town, g}, Controller: mind{g.town}, MinInsync: controller.MinInsync, ReplicaLagMax: time.Second})
+	m.mender.pause = 100 * time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); m.Run(ctx) }()
@@ -93,10 +95,17 @@ func (g *box) start() {
 	g.store, g.m, g.dead = store, m, false
 	g.town.mu.Unlock()
 	g.stop = func() { cancel(); <-done }
+	lost := Unclean(store)
 	r := g.town.propose(metadata.Change{Register: &metadata.Register{Name: fmt.Sprint("g", g.node), Address: "x", Weight: 1,
-		StoreID: fmt.Sprintf("%x", store.ID()), StoreIncarnation: store.Incarnation()}})
+		StoreID: fmt.Sprintf("%x", store.ID()), StoreIncarnation: store.Incarnation(), Unclean: len(lost) > 0}})
 	if r.Err() != nil || r.Node != g.node {
 		t.Fatal(r)
+	}
+	if err := m.Heal(lost); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.ForgetUnclean(); err != nil {
+		t.Fatal(err)
 	}
 	if err := m.Registered(r.Node, r.Incarnation); err != nil {
 		t.Fatal(err)
@@ -157,6 +166,16 @@ func (w link) reach(n metadata.NodeID) *Manager {
 func (w link) Fetch(ctx context.Context, to metadata.Member, r *FetchRequest) (*FetchAnswer, error) {
 	if m := w.reach(to.ID); m != nil {
 		return m.Fetch(ctx, r), nil
+	}
+	return nil, errCut
+}
+
+func (w link) Recall(_ context.Context, to metadata.Member, r *RecallRequest) (*RecallAnswer, error) {
+	w.mu.Lock()
+	mute := w.mute
+	w.mu.Unlock()
+	if m := w.reach(to.ID); m != nil && !mute {
+		return m.Recall(r), nil
 	}
 	return nil, errCut
 }

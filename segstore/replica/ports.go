@@ -81,6 +81,9 @@ type Peers interface {
 	// Produce hands batches to a leader, in order; it does not block. Every
 	// Append is answered, with ErrUnreachable when its fate is unknown.
 	Produce(to metadata.Member, batches []*Append)
+	// Recall asks a copy for what flash lost here. An error means that no answer
+	// came.
+	Recall(ctx context.Context, to metadata.Member, r *RecallRequest) (*RecallAnswer, error)
 }
 
 // Service is what a gateway does for its peers. Manager implements it.
@@ -89,6 +92,8 @@ type Service interface {
 	Fetch(ctx context.Context, r *FetchRequest) *FetchAnswer
 	// Produce appends at this gateway if it leads; it does not block.
 	Produce(batches []*Append)
+	// Recall answers from this gateway's own copy.
+	Recall(r *RecallRequest) *RecallAnswer
 }
 
 // Why an append or a fetch was refused, named after the Kafka codes that carry

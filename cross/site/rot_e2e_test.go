@@ -1,0 +1,241 @@
+//go:build e2e
+
+package site
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"cistern/agent/status"
+	"cistern/cross/central"
+	"cistern/cross/rig"
+	"cistern/gossip/metadata"
+	"cistern/segstore"
+	"cistern/segstore/segment"
+)
+
+// rotEvery is how many batches there are to one that rots.
+const rotEvery = 7
+
+// startRotting starts gateways that keep everything twice, in small segments, so that
+// most of what they hold lies in closed ones, and cuts the uplink.
+func startRotting(t *testing.T, n int) *Site {
+	s := startSite(t, n, strings.Replace(Stream(2, 1), "4MiB", "2MiB", 1))
+	s.Uplink.Cut()
+	return s
+}
+
+// rot flips a bit in every few batches of a gateway's flash, and says how many those
+// were, and in how many closed segments.
+func rot(t *testing.T, g *Gateway) (batches, closed int) {
+	t.Helper()
+	n, err := segstore.Inspect(g.Data)
+	must(t, err)
+	seen := 0
+	for _, seg := range n.Segments() {
+		if seg.State == "spare" {
+			continue
+		}
+		before := batches
+		f, err := os.OpenFile(filepath.Join(g.Data, "segments", seg.File), os.O_RDWR, 0)
+		must(t, err)
+		err = n.Walk(seg.Slot, func(c segment.Commit) error {
+			for _, frame := range c.Frames {
+				if frame.Type != segment.FrameBatch || c.Frames[0].Type == segment.FrameSnapshot {
+					continue // without its snapshot a journal does not open, and says so
+				}
+				if seen++; seen%rotEvery != 0 {
+					continue
+				}
+				at := frame.Pos + segment.FrameHeaderLen + int64(len(frame.Payload)) - 3
+				b := []byte{frame.Payload[len(frame.Payload)-3] ^ 4}
+				if _, err := f.WriteAt(b, at); err != nil {
+					return err
+				}
+				batches++
+			}
+			return nil
+		}, func(*segment.Damage) {})
+		must(t, err)
+		must(t, f.Close())
+		if seg.State == "sealed" && batches > before {
+			closed++
+		}
+	}
+	t.Logf("%d of %d batches of %s rotted, in %d closed segments among others", batches, seen, g.Gateway.Name, closed)
+	if batches < 20 || closed == 0 {
+		t.Fatal("too few to prove anything")
+	}
+	return batches, closed
+}
+
+// mended returns how many records were mended at a gateway. Nothing may have been
+// given up.
+func mended(t *testing.T, g *Gateway) int64 {
+	t.Helper()
+	d, err := g.seen(within(t, stepMax))
+	must(t, err)
+	for _, p := range Partitions(d) {
+		if p.Missed > 0 || p.Dropped > 0 || p.Quarantined > 0 {
+			t.Errorf("%s gave up records of partition %d: %+v", g.Gateway.Name, p.Partition, p)
+		}
+	}
+	return d.Site.Mended
+}
+
+// arrivedAll wants everything that was confirmed at the centre, once and in order,
+// and the copies on flash that nothing was done to as they should be.
+func arrivedAll(t *testing.T, s *Site, rotten *Gateway) {
+	t.Helper()
+	_, err := s.AwaitView(within(t, drainMax), 20*time.Millisecond, (*rig.View).Drained, nil)
+	must(t, err)
+	insync := settled(t, s)
+	for id, names := range insync {
+		insync[id] = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == rotten.Gateway.Name })
+	}
+	var journals []*Journal
+	for _, g := range s.Gateways {
+		if !g.Running() {
+			continue
+		}
+		must(t, g.Terminate())
+		if g == rotten {
+			continue
+		}
+		j, err := ReadJournal(g.Gateway.Name, g.Data)
+		must(t, err)
+		journals = append(journals, j)
+	}
+	f := &Findings{}
+	if len(journals) > 0 {
+		f, err = Examine(journals, insync, s.Ledger)
+		must(t, err)
+	}
+	var arrived []Record
+	must(t, central.NewReader(s.Centre.Address()).Each(within(t, stepMax), metadata.DefaultStream, func(r central.Record) {
+		arrived = append(arrived, Record{r.Key, r.Value})
+	}))
+	must(t, f.Centre(arrived, s.Ledger))
+	t.Logf("confirmed %d, at the centre %d", s.Ledger.Tally().Confirmed, len(arrived))
+	for _, p := range f.Problems() {
+		t.Error(p)
+	}
+}
+
+// awaitSeen waits until a gateway's status is as wanted.
+func awaitSeen(t *testing.T, g *Gateway, what string, is func(d *status.Document) bool) {
+	t.Helper()
+	ctx := within(t, healedMax)
+	for {
+		if d, err := g.seen(ctx); err == nil && is(d) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s is not %s", g.Gateway.Name, what)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func publish(t *testing.T, s *Site) {
+	t.Helper()
+	f := s.StartFleet(t.Context(), 12, 0, true, s.Gateways...)
+	must(t, s.Ledger.AwaitConfirmed(within(t, stepMax), 30_000))
+	must(t, f.Stop())
+	settled(t, s)
+}
+
+// Scenario 26: flash rots under a gateway that leads and drains, while the uplink is
+// cut. What it can't read comes back from the other. (10 s)
+func TestScenario26RotUnderALeader(t *testing.T) {
+	s := startRotting(t, 2)
+	publish(t, s)
+	g, err := s.Leader(t.Context())
+	must(t, err)
+	rot(t, g)
+	s.Uplink.Mend(s.Centre.Address())
+	_, err = s.AwaitView(within(t, drainMax), 20*time.Millisecond, (*rig.View).Drained, nil)
+	must(t, err)
+	n := mended(t, g)
+	t.Logf("%d records were mended at %s", n, g.Gateway.Name)
+	if n == 0 {
+		t.Error("nothing was mended: this proves nothing")
+	}
+	awaitSeen(t, g, "seen to have lost something", func(d *status.Document) bool { return warned(d, status.RecordsMended) })
+	arrivedAll(t, s, g)
+}
+
+func warned(d *status.Document, code status.Code) bool {
+	return slices.ContainsFunc(d.Health, func(w status.Active) bool { return w.Code == code })
+}
+
+// The same, found by a start: the gateway mends what it finds missing before it is
+// in sync. (15 s)
+func TestScenario26RotBeforeAStart(t *testing.T) {
+	s := startRotting(t, 2)
+	publish(t, s)
+	g, err := s.Leader(t.Context())
+	must(t, err)
+	g.Kill()
+	rot(t, g)
+	must(t, g.Start(t.Context()))
+	awaitSeen(t, g, "mended", func(d *status.Document) bool { return d.Site.Mended > 0 && len(d.Site.Mending) == 0 })
+	must(t, s.AwaitInSync(within(t, stepMax)))
+	n := mended(t, g)
+	t.Logf("%d records were mended when %s was in sync again", n, g.Gateway.Name)
+	s.Uplink.Mend(s.Centre.Address())
+	_, err = s.AwaitView(within(t, drainMax), 20*time.Millisecond, (*rig.View).Drained, nil)
+	must(t, err)
+	mended(t, g)
+	arrivedAll(t, s, g)
+}
+
+// The gateway with the other copy is away when the drain comes upon what rotted: it is
+// waited for, which is said, and nothing is given up meanwhile. Partitions of which the
+// third has the other copy go on. (30 s)
+func TestScenario26RotWhileTheOtherIsAway(t *testing.T) {
+	s := startRotting(t, 3)
+	publish(t, s)
+	g, err := s.Leader(t.Context())
+	must(t, err)
+	d, err := g.seen(t.Context())
+	must(t, err)
+	other := partner(d, s, g)
+	other.Kill()
+	rot(t, g)
+	s.Uplink.Mend(s.Centre.Address())
+	awaitSeen(t, g, "waiting for "+other.Gateway.Name, func(d *status.Document) bool {
+		return len(d.Site.Mending) > 0 && warned(d, status.MendingWaits)
+	})
+	d, err = g.seen(t.Context())
+	must(t, err)
+	for _, m := range d.Site.Mending {
+		if !slices.Equal(m.Awaits, []string{other.Gateway.Name}) || m.Reason == "" {
+			t.Errorf("%+v", m)
+		}
+	}
+	mended(t, g)
+	before := time.Now()
+	must(t, other.Start(t.Context()))
+	_, err = s.AwaitView(within(t, drainMax), 20*time.Millisecond, (*rig.View).Drained, nil)
+	must(t, err)
+	t.Logf("%d records mended; all drained %s after the other was back", mended(t, g), time.Since(before).Round(time.Millisecond))
+	arrivedAll(t, s, g)
+}
+
+// partner returns who has the other copy of something that g leads.
+func partner(d *status.Document, s *Site, g *Gateway) *Gateway {
+	for _, p := range Partitions(d) {
+		for _, other := range s.Others(g) {
+			if p.Leader == g.Gateway.Name && slices.Contains(p.Replicas, other.Gateway.Name) {
+				return other
+			}
+		}
+	}
+	return nil
+}

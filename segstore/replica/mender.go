@@ -1,0 +1,226 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"cistern/gossip/metadata"
+	"cistern/segstore"
+	"cistern/segstore/batch"
+)
+
+func (d *mender) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		e, wait := d.next()
+		if e == nil {
+			d.sleep(ctx, wait)
+			continue
+		}
+		d.try(ctx, e)
+	}
+}
+
+// sleep waits until there is something to try; wait is negative when only
+// somebody who asks can bring that.
+func (d *mender) sleep(ctx context.Context, wait time.Duration) {
+	var due <-chan time.Time
+	if wait >= 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		due = t.C
+	}
+	select {
+	case <-ctx.Done():
+	case <-d.wake:
+	case <-due:
+	}
+}
+
+// next returns the range that has been due for longest, or how long until one is.
+func (d *mender) next() (first *mend, wait time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.anew {
+		d.anew = false
+		clear(d.silent)
+	}
+	now := d.m.now()
+	for k, e := range d.mends {
+		if now-e.asked > mendKept {
+			delete(d.mends, k)
+		} else if !e.done && (first == nil || e.due < first.due) {
+			first = e
+		}
+	}
+	switch {
+	case first == nil:
+		return nil, -1
+	case first.due > now:
+		return nil, first.due - now
+	}
+	return first, 0
+}
+
+// try asks for a range once, piece by piece. What no copy has at its beginning may
+// be followed by what one has.
+func (d *mender) try(ctx context.Context, e *mend) {
+	d.mu.Lock()
+	at, last := e.first, e.last
+	d.mu.Unlock()
+	lost, mended := at, int64(0)
+	var got recalled
+	for at <= last && ctx.Err() == nil {
+		if got = d.recall(ctx, e.id, at, last); got.waits() {
+			break
+		}
+		if got.records == 0 && lost == at {
+			lost = min(got.next, last+1)
+		}
+		mended += got.records
+		at = got.next
+	}
+	if ctx.Err() == nil {
+		d.settle(e, last, lost, mended, got)
+	}
+}
+
+// settle notes what came of a try. Where something is back, whoever asks reads
+// again, and comes with what is still missing.
+func (d *mender) settle(e *mend, last, lost, mended int64, got recalled) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.m.now()
+	if mended == 0 && got.waits() {
+		if e.why == nil {
+			d.m.log.Warn("flash lost records here, and a copy that may have them is not in reach: they are waited for",
+				"partition", e.id, "first", e.first, "last", last, "gateways", got.await, "error", got.why)
+		}
+		e.await, e.why = got.await, got.why
+		e.due, e.retry = now+e.retry, min(2*e.retry, mendRetryMax, d.pause)
+		return
+	}
+	d.m.counts.mended.Add(mended)
+	if lost > e.first {
+		d.m.log.Error("flash lost records here, and no other copy has them", "partition", e.id, "first", e.first, "last", lost-1)
+	}
+	if mended > 0 {
+		d.say(now, e, last, mended)
+	}
+	e.done, e.ended, e.lost, e.last = true, now, lost, last
+	for ch := range d.watchers {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// say tells aloud that flash loses records, not each time: a card that does may have
+// lost thousands of ranges.
+func (d *mender) say(now time.Duration, e *mend, last, mended int64) {
+	level := slog.LevelDebug
+	if d.said == 0 || now-d.said >= mendKept {
+		d.said, level = now, slog.LevelWarn
+	}
+	d.m.log.Log(context.Background(), level, "flash lost records here, and they were fetched again from another copy; of the next ones the status tells",
+		"partition", e.id, "first", e.first, "last", last, "records", mended, "all", d.m.counts.mended.Load())
+}
+
+// recalled is what asking for one piece brought.
+type recalled struct {
+	records int64             // that are back
+	next    int64             // the offset behind them; without any: where some copy goes on
+	await   []metadata.NodeID // who may have them
+	why     error             // the last of them, or this gateway's flash, says why not
+}
+
+func (r *recalled) waits() bool { return r.why != nil }
+
+// recall asks one copy after the other for what lies from offset at on.
+func (d *mender) recall(ctx context.Context, id metadata.PartitionID, at, last int64) recalled {
+	none := recalled{next: last + 1}
+	nodes, known := d.m.others(id)
+	log := d.m.cfg.Store.Log(id)
+	if !known || log == nil {
+		return recalled{why: fmt.Errorf("%s: %w", id, ErrUnknownPartition)}
+	}
+	for _, n := range nodes {
+		answer, err := d.askOne(ctx, n, &RecallRequest{Partition: id, Offset: at, MaxBytes: mendBytes})
+		if err == nil && answer.Err != nil && !errors.Is(answer.Err, ErrOffsetOutOfRange) && !errors.Is(answer.Err, ErrCorrupt) {
+			err = answer.Err // it can't say now
+		}
+		if err == nil && answer.Err != nil {
+			if answer.Resume > at {
+				none.next = min(none.next, answer.Resume)
+			}
+			continue
+		}
+		var got recalled
+		if err == nil {
+			got, err = patch(log, answer.Records, at, last)
+		}
+		if err == nil || got.waits() {
+			return got
+		}
+		none.await, none.why = append(none.await, n), err
+	}
+	return none
+}
+
+// patch keeps what a copy sent. An error says that it sent something else: its end
+// may not be cut back yet.
+func patch(log *segstore.Log, sent []byte, at, last int64) (recalled, error) {
+	raw, next := wanted(sent, at, last)
+	if len(raw) == 0 {
+		return recalled{}, fmt.Errorf("%s: what was sent for offset %d is something else: %w", log.Partition(), at, segstore.ErrForeignBatch)
+	}
+	switch err := log.Patch(raw); {
+	case err == nil:
+		return recalled{records: min(next, last+1) - at, next: next}, nil
+	case errors.Is(err, segstore.ErrForeignBatch):
+		return recalled{}, err
+	default:
+		err = fmt.Errorf("what flash lost can't be kept again: %w", err)
+		return recalled{why: err}, err
+	}
+}
+
+// wanted cuts what a copy sent to the batches from offset at on that hold
+// something up to last. Log.Patch looks at what they are.
+func wanted(raw []byte, at, last int64) (b []byte, next int64) {
+	size := 0
+	for rest := raw; len(rest) > 0; {
+		h, err := batch.ParseHeader(rest)
+		if err != nil || h.Size() > len(rest) || h.BaseOffset > max(at, next) || h.BaseOffset > last || h.NextOffset() <= at {
+			break
+		}
+		size, next, rest = size+h.Size(), h.NextOffset(), rest[h.Size():]
+	}
+	return raw[:size], next
+}
+
+// askOne asks a gateway, unless it did not answer just now.
+func (d *mender) askOne(ctx context.Context, n metadata.NodeID, r *RecallRequest) (*RecallAnswer, error) {
+	to, ok := d.m.Image().Members[n]
+	if !ok {
+		return nil, fmt.Errorf("gateway %d: %w", n, metadata.ErrUnknownMember)
+	}
+	quiet := d.silent[n]
+	if quiet != nil && quiet.until > d.m.now() {
+		return nil, fmt.Errorf("gateway %s: %w", to.Name, ErrUnreachable)
+	}
+	a, err := d.m.cfg.Peers.Recall(ctx, to, r)
+	if err == nil {
+		delete(d.silent, n)
+		return a, nil
+	}
+	if quiet == nil {
+		quiet = &silence{next: mendSilenceMin}
+		d.silent[n] = quiet
+	}
+	quiet.until, quiet.next = d.m.now()+min(quiet.next, d.pause), min(2*quiet.next, mendSilenceMax)
+	return nil, err
+}
