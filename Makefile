@@ -58,7 +58,7 @@ build/cistern-image:
 	@$(GO) build -o build/ ./firmware/cistern-image
 
 e2e: ## the long tests: kills, cuts, full disks, other people's clients (root)
-	$(GO) test -tags e2e -count=1 -timeout 20m -p 1 -v ./cross/e2e ./cross/site
+	$(GO) test -tags e2e -count=1 -timeout 20m -p 1 -parallel 16 -v ./cross/e2e ./cross/site
 
 kafka: ## a real Apache Kafka broker on 127.0.0.1:9092, until Ctrl-C (Java, Maven)
 	@$(GO) run ./cross/kafka/broker $(ARGS)

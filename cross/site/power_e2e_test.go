@@ -178,8 +178,10 @@ func TestScenario22FirstQuorumOfTheWeak(t *testing.T) {
 	finish(t, s, f)
 }
 
-// Scenario 23: random gateways are killed, for a minute. (60 s)
+// Scenario 23: random gateways are killed, for a minute. (60 s, beside
+// others)
 func TestScenario23RandomKills(t *testing.T) {
+	takeTurn(t)
 	s := startSite(t, 3, Stream(3, 2))
 	span := time.Duration(often(45, 600)) * time.Second
 	ctx := within(t, span+2*stepMax)
