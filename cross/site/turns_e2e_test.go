@@ -6,7 +6,8 @@ import "testing"
 
 // turns bounds how many sites work beside each other. Those tests do it that wait
 // for events only, however long these take; whatever holds a span of time against
-// a bound has the machine to itself.
+// a bound has the machine to itself. make e2e lets all of them begin (-parallel), and
+// the turns decide.
 var turns = make(chan struct{}, 2)
 
 // takeTurn lets the test run beside others, when it is its turn.
