@@ -51,7 +51,7 @@ qemu: ## boot a copy of IMG= in an emulator, or of a new image (qemu-system-arm,
 	@$(GO) build -o build/ ./cross/qemu && build/qemu -version '$(VERSION)' -image '$(IMG)' $(ARGS)
 
 test-image: ## the images: the same twice, power cuts, updates, a Raspberry Pi 3; in an emulator
-	$(GO) test -tags image -count=1 -timeout 15m -v ./firmware/image ./firmware/flash ./firmware/cistern-image ./cross/card ./cross/board
+	$(GO) test -tags image -count=1 -timeout 15m -v ./cross/card ./firmware/image ./firmware/flash ./firmware/cistern-image ./cross/board
 
 .PHONY: build/cistern-image
 build/cistern-image:

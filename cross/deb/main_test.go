@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -39,18 +40,23 @@ func TestMain(m *testing.M) {
 func makePackages(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	for _, p := range []struct{ version, here, arch string }{
+	made := make(chan error)
+	versions := []struct{ version, here, arch string }{
 		{older, "1.0.0", "arm64,armhf"},
 		{newer, newerHere, "arm64"},
-	} {
-		if err := run(ctx, []string{"-out", dir, "-version", p.version, "-arch", p.arch}); err != nil {
-			return err
-		}
-		for _, a := range arches {
-			debs[p.version+" "+a.name] = filepath.Join(dir, fmt.Sprintf("cistern_%s_%s.deb", p.here, a.name))
-		}
 	}
-	return nil
+	for _, p := range versions {
+		out := filepath.Join(dir, p.here)
+		for _, a := range arches {
+			debs[p.version+" "+a.name] = filepath.Join(out, fmt.Sprintf("cistern_%s_%s.deb", p.here, a.name))
+		}
+		go func() { made <- run(ctx, []string{"-out", out, "-version", p.version, "-arch", p.arch}) }()
+	}
+	var err error
+	for range versions {
+		err = errors.Join(err, <-made)
+	}
+	return err
 }
 
 // must ends the test on an error.

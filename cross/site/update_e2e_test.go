@@ -174,9 +174,8 @@ func wantBoots(t *testing.T, im *images, want ...string) {
 
 // An update goes through a site one gateway at a time while devices publish, and
 // not one record is lost. At a gateway that rolls back it stops; it goes on when
-// called again. (35 s, beside others)
+// called again. (35 s)
 func TestUpdateWalksTheSite(t *testing.T) {
-	takeTurn(t)
 	im := startImages(t)
 	s := im.site
 	file := filepath.Join(t.TempDir(), "cistern-1.1-qemu.update")
