@@ -9,7 +9,7 @@ SHIPPED      = $(shell grep ^- cross/build/agent.flags)
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT       = $(shell git rev-parse HEAD 2>/dev/null)
 
-.PHONY: help build demo test race bench bench-drain bench-peers e2e kafka sim targets release test-kafka lint image update flash qemu test-image deb test-deb
+.PHONY: help build demo test race bench bench-drain bench-peers e2e e2e-together e2e-alone kafka sim targets release test-kafka lint image update flash qemu test-image deb test-deb
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -51,21 +51,30 @@ qemu: ## boot a copy of IMG= in an emulator, or of a new image (qemu-system-arm,
 	@$(GO) build -o build/ ./cross/qemu && build/qemu -version '$(VERSION)' -image '$(IMG)' $(ARGS)
 
 test-image: ## the images: the same twice, power cuts, updates, a Raspberry Pi 3; in an emulator
-	$(GO) test -tags image -count=1 -timeout 15m -v ./firmware/image ./firmware/flash ./firmware/cistern-image ./cross/card ./cross/board
+	$(GO) test -tags image -count=1 -timeout 15m -v ./cross/card ./firmware/image ./firmware/flash ./firmware/cistern-image ./cross/board
 
 .PHONY: build/cistern-image
 build/cistern-image:
 	@$(GO) build -o build/ ./firmware/cistern-image
 
-e2e: ## the long tests: kills, cuts, full disks, other people's clients (root)
-	$(GO) test -tags e2e -count=1 -timeout 20m -p 1 -v ./cross/e2e ./cross/site
+e2e: e2e-together e2e-alone ## the long tests: kills, cuts, full disks, other people's clients (root)
+
+# Those that wait for events, however long these take; those of sites take turns.
+TURNS = grep -hB1 -E '^	(takeTurn|t\.Parallel)\(' cross/site/*_e2e_test.go | sed -n 's/^func \(Test[A-Za-z0-9]*\).*/\1/p' | paste -sd '|'
+e2e-together:
+	$(GO) test -tags e2e -count=1 -timeout 20m -v ./cross/e2e
+	$(GO) test -tags e2e -count=1 -timeout 20m -parallel 16 -run "^($$($(TURNS)))$$" -v ./cross/site
+
+# Those that hold a span of time against a bound.
+e2e-alone:
+	$(GO) test -tags e2e -count=1 -timeout 20m -skip "^($$($(TURNS)))$$" -v ./cross/site
 
 kafka: ## a real Apache Kafka broker on 127.0.0.1:9092, until Ctrl-C (Java, Maven)
 	@$(GO) run ./cross/kafka/broker $(ARGS)
 
 test-kafka: ## the drain against real brokers of Apache Kafka, which it starts
 	$(GO) run ./cross/kafka/broker -fresh -listen 127.0.0.1:0 $(GO) test -count=1 ./bridge/drain/kafkasink
-	$(GO) test -tags kafka -count=1 -timeout 15m -v ./cross/kafka
+	$(GO) test -tags kafka -count=1 -timeout 15m -parallel 4 -v ./cross/kafka
 
 sim: ## the replication protocol under 20,000 new seeds of faults: run it at night
 	CISTERN_SIM_BASE=fresh CISTERN_SIM_SEEDS=20000 $(GO) test -count=1 -timeout 30m -v ./cross/sim

@@ -381,7 +381,7 @@ func TestBoundsGoBeforeTheIndex(t *testing.T) {
 		}
 		g.lane.activeMu.RLock() // nothing is forgotten while somebody looks
 		cut := submit(s, Entry{Log: g, Truncate: !restart, Restart: restart, Offset: 2})
-		for deadline := time.Now().Add(10 * time.Second); g.EndOffset() != 2; runtime.Gosched() {
+		for deadline := time.Now().Add(time.Minute); g.EndOffset() != 2; runtime.Gosched() {
 			if time.Now().After(deadline) {
 				t.Errorf("restart %v: the log ends at %d while the index is about to forget what is behind 2", restart, g.EndOffset())
 				break

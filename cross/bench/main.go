@@ -81,7 +81,7 @@ func run() error {
 	flag.StringVar(&p.dir, "dir", "build/bench-data", "folder on the disk to measure")
 	flag.Parse()
 	if p.quick {
-		p.rounds, p.each = 1, 300*time.Millisecond
+		p.rounds, p.each = 1, 50*time.Millisecond
 	}
 	wanted := strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
 

@@ -15,7 +15,7 @@ const (
 	// Longer than other cells: the sync before the counters are read is a
 	// flush of its own, which should not weigh.
 	wearTimes = 4
-	idleFor   = 3 * time.Second
+	idleTimes = 3
 )
 
 // wear counts what reaches the device, on an ext4 of its own whose loop device
@@ -51,13 +51,13 @@ func wear(ctx context.Context, p *plan) error {
 
 // idle leaves a store alone and looks at the device.
 func idle(ctx context.Context, p *plan, disk *rig.Disk) error {
-	s := Setting{Engine: "segstore", Dir: filepath.Join(disk.Dir, "cell"), Device: disk.Device(), Partitions: 16, Duration: idleFor}
+	s := Setting{Engine: "segstore", Dir: filepath.Join(disk.Dir, "cell"), Device: disk.Device(), Partitions: 16, Duration: idleTimes * p.each}
 	r, err := measure(ctx, s)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(p.out, "\nIdle for %s with 16 partitions: %d commits, %d syncs; the device saw %d bytes and %d flushes, of which 1 is our own sync before reading its counters.\n",
-		r.Elapsed.Round(time.Second), r.Groups, r.Syncs, r.Device.BytesWritten, r.Device.Flushes)
+	fmt.Fprintf(p.out, "\nIdle for %.1f s with 16 partitions: %d commits, %d syncs; the device saw %d bytes and %d flushes, of which 1 is our own sync before reading its counters.\n",
+		r.Elapsed.Seconds(), r.Groups, r.Syncs, r.Device.BytesWritten, r.Device.Flushes)
 	return nil
 }
 

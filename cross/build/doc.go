@@ -2,9 +2,9 @@
 // one way, every package says what it is, the agent carries nothing heavy and
 // no cgo, and it builds for every gateway we support at a known size.
 //
-// It has tests, and the one list of flags the agent is built with. Tests that
-// compile for other targets take a minute and carry the build tag "targets";
-// .ci/run runs them.
+// It has tests, the one list of flags the agent is built with, and what the tools
+// that make packages and releases have in common. Tests that compile for other
+// targets take a minute and carry the build tag "targets"; .ci/run runs them.
 //
 // # What was weighed for the size
 //

@@ -5,7 +5,6 @@ package card
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 
 	"cistern/cross/build"
 	"cistern/cross/rig"
+	"cistern/cross/rig/rigtest"
 	"cistern/firmware/image"
 	"cistern/firmware/slot"
 )
@@ -37,33 +37,18 @@ type world struct {
 
 var shared world
 
-func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { rigtest.Main(m, prepare, nil) }
 
-func run(m *testing.M) (int, error) {
-	ctx := context.Background()
-	dir, err := os.MkdirTemp("", "cistern-card-")
-	if err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(dir)
+func prepare(ctx context.Context, dir string) (err error) {
 	shared.dir = dir
 	if shared.shop, err = Open(ctx, "v1.0.0", nil); err != nil {
-		return 1, err
+		return err
 	}
 	if shared.site, err = NewSite(filepath.Join(dir, "site")); err != nil {
-		return 1, err
+		return err
 	}
-	if shared.programs, err = rig.BuildPrograms(ctx, dir); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+	shared.programs, err = rig.BuildPrograms(ctx, dir)
+	return err
 }
 
 // qemuImage is the image that most tests begin with, made once.
@@ -143,15 +128,4 @@ func boot(t *testing.T, g *Gateway) {
 	t.Logf("%v answers after %.1f s", b, time.Since(start).Seconds())
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func within(t *testing.T, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
+var must, within = rigtest.Must, rigtest.Within

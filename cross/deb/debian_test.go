@@ -21,6 +21,7 @@ const (
 // installed, started, configured, upgraded, hung, removed, installed again, purged.
 // The records that were confirmed are there until the purge, which says so.
 func TestInDebian(t *testing.T) {
+	t.Parallel()
 	g := startGuest(t)
 	steps := []struct {
 		name string

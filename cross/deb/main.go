@@ -8,25 +8,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
+
+	agent "cistern/cross/build"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
-		if !errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(os.Stderr, "deb:", err)
-		}
-		os.Exit(1)
-	}
-}
+func main() { agent.Command("deb", run) }
 
 func run(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("deb", flag.ContinueOnError)

@@ -37,6 +37,7 @@ func tool(t *testing.T, name string, args ...string) string {
 
 // Two runs over the same source make the same bytes.
 func TestReproducible(t *testing.T) {
+	t.Parallel()
 	again := t.TempDir()
 	must(t, run(within(t, 5*time.Minute), []string{"-out", again, "-version", older, "-arch", "arm64"}))
 	first, err := os.ReadFile(debs[older+" arm64"])
@@ -88,6 +89,7 @@ func TestContents(t *testing.T) {
 // The armhf package runs on the oldest Raspberry Pi: an ARM1176 has no
 // instruction of ARMv7.
 func TestARMv6(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	tool(t, "dpkg-deb", "-x", debs[older+" armhf"], root)
 	cistern := filepath.Join(root, "usr/bin/cistern")

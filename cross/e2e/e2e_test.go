@@ -2,12 +2,11 @@ package e2e
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"testing"
 	"time"
 
 	"cistern/cross/rig"
+	"cistern/cross/rig/rigtest"
 	"cistern/gossip/metadata"
 )
 
@@ -17,17 +16,10 @@ const stream = metadata.DefaultStream
 var programs rig.Programs
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "cistern-e2e-")
-	if err == nil {
-		programs, err = rig.BuildPrograms(context.Background(), dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+	rigtest.Main(m, func(ctx context.Context, dir string) (err error) {
+		programs, err = rig.BuildPrograms(ctx, dir)
+		return err
+	}, nil)
 }
 
 // startSite starts a gateway, a centre and a mended uplink for one test. data
@@ -47,21 +39,7 @@ func startSite(t *testing.T, data, more string) *rig.Site {
 	return s
 }
 
-// must ends the test on an error.
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// within is the test's context with a deadline, so that a step that hangs says
-// which one it was.
-func within(t *testing.T, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
+var must, within = rigtest.Must, rigtest.Within
 
 // judge waits until everything is drained and fails the test unless all that
 // was confirmed is at the centre, once, in order, unchanged.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -18,6 +17,7 @@ import (
 
 	bridge "cistern/bridge/kafka"
 	"cistern/cross/rig"
+	"cistern/cross/rig/rigtest"
 )
 
 // dirs: jars are kept with the build, what the tests write is not.
@@ -26,36 +26,26 @@ const libsDir = "../../build/kafka"
 var (
 	libs     *Libs
 	programs rig.Programs
-	scratch  string
 	shared   *Broker // for tests that leave it as they found it
 	names    atomic.Int64
 )
 
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
-
-func testMain(m *testing.M) int {
-	ctx := context.Background()
-	err := prepare(ctx)
-	defer os.RemoveAll(scratch)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer shared.Kill()
-	return m.Run()
+func TestMain(m *testing.M) {
+	rigtest.Main(m, prepare, func() {
+		if shared != nil {
+			shared.Kill()
+		}
+	})
 }
 
-func prepare(ctx context.Context) (err error) {
-	if scratch, err = os.MkdirTemp("", "cistern-kafka-"); err != nil {
-		return err
-	}
+func prepare(ctx context.Context, dir string) (err error) {
 	if libs, err = FetchLibs(ctx, libsDir, func(f string, a ...any) { fmt.Printf(f+"\n", a...) }); err != nil {
 		return err
 	}
-	if programs, err = rig.BuildPrograms(ctx, scratch); err != nil {
+	if programs, err = rig.BuildPrograms(ctx, dir); err != nil {
 		return err
 	}
-	if shared, err = NewBroker(ctx, libs, Options{Dir: filepath.Join(scratch, "shared")}); err != nil {
+	if shared, err = NewBroker(ctx, libs, Options{Dir: filepath.Join(dir, "shared")}); err != nil {
 		return err
 	}
 	return shared.Start(ctx)
@@ -71,20 +61,7 @@ func startBroker(t *testing.T, properties map[string]string) *Broker {
 	return b
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// within is the test's context with a deadline, so that a step that hangs says
-// which one it was.
-func within(t *testing.T, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
+var must, within = rigtest.Must, rigtest.Within
 
 // admin returns a client of a broker for what only tests do.
 func admin(t *testing.T, b *Broker) *kadm.Client {

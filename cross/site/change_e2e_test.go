@@ -13,9 +13,9 @@ import (
 )
 
 // A fourth gateway joins a site of three under load and is given copies, calmly,
-// and all of them come in sync. (45 s, beside the idle site)
+// and all of them come in sync. (45 s, beside others)
 func TestFourthTakesItsShare(t *testing.T) {
-	t.Parallel()
+	takeTurn(t)
 	s := startSite(t, 3, Stream(3, 2))
 	ctx := within(t, 5*time.Minute)
 	f := s.StartFleet(ctx, 9, 5*interval, false, s.Gateways...)
@@ -51,8 +51,9 @@ func TestFourthTakesItsShare(t *testing.T) {
 }
 
 // A gateway comes back with an empty card under its old name and is filled again.
-// (10 s)
+// (10 s, beside others)
 func TestNewCard(t *testing.T) {
+	takeTurn(t)
 	s := startSite(t, 3, Stream(3, 2))
 	ctx := within(t, 3*stepMax)
 	f := s.StartFleet(ctx, 9, interval, true, s.Gateways...)
@@ -70,9 +71,10 @@ func TestNewCard(t *testing.T) {
 
 // A gateway that is away for longer than replace_after is replaced by another,
 // which has everything then. The first one comes back to find its place taken,
-// and nothing breaks. (90 s, beside the idle site)
+// and nothing breaks. (90 s, beside others)
 func TestReplacedWhenAwayTooLong(t *testing.T) {
-	t.Parallel()
+	t.Parallel() // without a turn: it waits, mostly
+
 	const after = time.Minute // the least that a configuration allows
 	s := startSite(t, 4, Stream(3, 2))
 	ctx := within(t, 5*time.Minute)
@@ -95,8 +97,9 @@ func TestReplacedWhenAwayTooLong(t *testing.T) {
 }
 
 // The file of the first gateway names nobody to join. It is back before anybody
-// could miss it, and has to be told by the others who they are. (8 s)
+// could miss it, and has to be told by the others who they are. (8 s, beside others)
 func TestFirstGatewayNamesNobody(t *testing.T) {
+	takeTurn(t)
 	if err := Needs(); err != nil {
 		t.Skip(err)
 	}

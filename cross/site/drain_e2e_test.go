@@ -80,8 +80,9 @@ func arriving(t *testing.T, s *Site) {
 
 // One modem serves the site: of three gateways one has a working uplink, one a
 // dead one, one none at all. Then another's comes up and the first one's cable is
-// pulled. (25 s)
+// pulled. (25 s, beside others)
 func TestOneModem(t *testing.T) {
+	takeTurn(t)
 	s := startDrained(t, "gateway-3")
 	a, b, c := s.Gateways[0], s.Gateways[1], s.Gateways[2]
 	ctx := within(t, 5*time.Minute)

@@ -71,8 +71,9 @@ func startAll(t *testing.T, s *Site, gateways ...*Gateway) {
 
 // Scenario 1: a follower that holds records above the high watermark it knows of
 // restarts, and its leader dies before it can be asked. What was confirmed must
-// not be cut off by the one who leads next. (3 s)
+// not be cut off by the one who leads next. (3 s, beside others)
 func TestScenario01FollowerRestartsThenLeaderDies(t *testing.T) {
+	takeTurn(t)
 	s := startSite(t, 3, Stream(3, 2))
 	ctx := within(t, 2*stepMax)
 	f := s.StartFleet(ctx, 12, 0, true, s.Gateways...)
@@ -99,8 +100,10 @@ func TestScenario01FollowerRestartsThenLeaderDies(t *testing.T) {
 
 // Scenarios 2 and 21: everyone's process ends in one moment, under load, again
 // and again; tails differ by what was on its way. kill -9 leaves the kernel's
-// cache alone: what a real power cut takes is for segstore and cross/sim. (25 s)
+// cache alone: what a real power cut takes is for segstore and cross/sim. (25 s,
+// beside others)
 func TestScenario02And21AllDieTogether(t *testing.T) {
+	takeTurn(t)
 	s := startSite(t, 3, Stream(3, 2))
 	ctx := within(t, 10*time.Minute)
 	f := s.StartFleet(ctx, 12, 0, true, s.Gateways...)
@@ -123,8 +126,9 @@ func TestScenario02And21AllDieTogether(t *testing.T) {
 }
 
 // Scenario 11: the leader is back before anybody could have missed it. It must
-// not go on in the epoch of its earlier life. (5 s)
+// not go on in the epoch of its earlier life. (5 s, beside others)
 func TestScenario11FastRestart(t *testing.T) {
+	takeTurn(t)
 	s := startSite(t, 3, Stream(3, 2))
 	ctx := within(t, 2*stepMax)
 	f := s.StartFleet(ctx, 9, 5*time.Millisecond, true, s.Gateways...)
@@ -152,8 +156,10 @@ func TestScenario11FastRestart(t *testing.T) {
 }
 
 // Scenario 22: one gateway loses power while two others are paused, so that who
-// comes first forms a quorum with it. Five gateways, so that three can. (10 s)
+// comes first forms a quorum with it. Five gateways, so that three can. (10 s,
+// beside others)
 func TestScenario22FirstQuorumOfTheWeak(t *testing.T) {
+	takeTurn(t)
 	s := startSite(t, 5, Stream(3, 2))
 	ctx := within(t, 2*stepMax)
 	f := s.StartFleet(ctx, 10, 5*time.Millisecond, true, s.Gateways...)
@@ -178,8 +184,10 @@ func TestScenario22FirstQuorumOfTheWeak(t *testing.T) {
 	finish(t, s, f)
 }
 
-// Scenario 23: random gateways are killed, for a minute. (60 s)
+// Scenario 23: random gateways are killed, for a minute. (60 s, beside
+// others)
 func TestScenario23RandomKills(t *testing.T) {
+	takeTurn(t)
 	s := startSite(t, 3, Stream(3, 2))
 	span := time.Duration(often(45, 600)) * time.Second
 	ctx := within(t, span+2*stepMax)

@@ -77,8 +77,9 @@ func TestScenario06LeaderAlone(t *testing.T) {
 
 // Scenario 7: the last in sync is gone for good. Nobody leads, which is said; an
 // operator's word elects another, which is counted, and names what is given up.
-// (15 s)
+// (15 s, beside others)
 func TestScenario07LastReplicaStanding(t *testing.T) {
+	takeTurn(t)
 	s := startSite(t, 4, Stream(3, 1))
 	ctx := within(t, 3*stepMax)
 	// A partition that not everyone keeps; the fourth gateway is for the quorum.

@@ -4,7 +4,6 @@ package site
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"slices"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"cistern/agent/status"
 	"cistern/cross/central"
 	"cistern/cross/rig"
+	"cistern/cross/rig/rigtest"
 	"cistern/gossip/metadata"
 )
 
@@ -23,17 +23,10 @@ const stream = metadata.DefaultStream
 var programs rig.Programs
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "cistern-site-")
-	if err == nil {
-		programs, err = rig.BuildPrograms(context.Background(), dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+	rigtest.Main(m, func(ctx context.Context, dir string) (err error) {
+		programs, err = rig.BuildPrograms(ctx, dir)
+		return err
+	}, nil)
 }
 
 // long is for an evening rather than for every change.
@@ -82,19 +75,7 @@ func watched(t *testing.T, s *Site) *Site {
 	return s
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// within is the test's context with a deadline.
-func within(t *testing.T, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
+var must, within = rigtest.Must, rigtest.Within
 
 // finish heals everything, wants the site whole within a bound, stops it, and
 // examines what lies on flash and at the centre.

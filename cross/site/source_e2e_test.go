@@ -28,8 +28,9 @@ const (
 // A real Mosquitto on the network, which one gateway reads. It is killed, and the
 // next reads on under the same client id: nothing is lost, first copies are in
 // order. A second copy is what QoS 1 allows: the reader died before its
-// acknowledgement arrived. (15 s)
+// acknowledgement arrived. (15 s, beside others)
 func TestSourceMovesToTheNextGateway(t *testing.T) {
+	takeTurn(t)
 	if err := Needs(); err != nil {
 		t.Skip(err)
 	}

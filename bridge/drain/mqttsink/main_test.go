@@ -3,7 +3,7 @@ package mqttsink
 import (
 	"testing"
 
-	"cistern/bridge/drain/sinktest"
+	"cistern/bridge/leaktest"
 )
 
-func TestMain(m *testing.M) { sinktest.Main(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
