@@ -73,6 +73,10 @@ func (w *trio) Fetch(ctx context.Context, to metadata.Member, r *replica.FetchRe
 	return a, nil
 }
 
+func (w *trio) Recall(_ context.Context, to metadata.Member, r *replica.RecallRequest) (*replica.RecallAnswer, error) {
+	return w.boxes[to.ID-1].m.Recall(r), nil
+}
+
 func (w *trio) Produce(to metadata.Member, batches []*replica.Append) {
 	go func() {
 		w.hop()
