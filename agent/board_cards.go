@@ -86,7 +86,7 @@ func (l *looks) count(f facts, d *status.Disk, uptime float64, own int64) {
 		d.Lately = l.lately(f, d.ID(), &is)
 	}
 	// While nothing is written nothing is kept: the next look finds the same.
-	if is.Boot != was.Boot || is.Bytes != was.Bytes {
+	if is.Boot != was.Boot || is.Bytes != was.Bytes || is.Own != was.Own {
 		put(f, key, &is)
 	}
 }
