@@ -38,6 +38,7 @@ const (
 //	client ◀──────────── writer: as many as are due, in one write
 type ServerConn struct {
 	server *Server
+	number uint64 // in the order of accepting, from 1
 	nc     net.Conn
 	in     *bufio.Reader
 	log    *slog.Logger
@@ -53,6 +54,13 @@ type ServerConn struct {
 // It must not be read, written or given deadlines.
 func (c *ServerConn) NetConn() net.Conn { return c.nc }
 
+// Number tells which of two connections of one server was accepted first: that with
+// the lower one.
+func (c *ServerConn) Number() uint64 { return c.number }
+
+// End closes the connection. What it was asked is not answered any more.
+func (c *ServerConn) End() { c.end() }
+
 // ClientID returns the name that the client gives itself. Only handlers may
 // ask, while they are on the connection's reader.
 func (c *ServerConn) ClientID() string { return c.client }
@@ -61,9 +69,9 @@ func (c *ServerConn) ClientID() string { return c.client }
 // while they are on the connection's reader.
 func (c *ServerConn) Go(f func()) { c.work.Go(f) }
 
-func (s *Server) serveConn(ctx context.Context, nc net.Conn) {
+func (s *Server) serveConn(ctx context.Context, nc net.Conn, number uint64) {
 	ctx, cancel := context.WithCancel(ctx)
-	c := &ServerConn{server: s, nc: nc, in: bufio.NewReaderSize(nc, readAhead), ctx: ctx, end: cancel}
+	c := &ServerConn{server: s, number: number, nc: nc, in: bufio.NewReaderSize(nc, readAhead), ctx: ctx, end: cancel}
 	c.log = s.cfg.Logger.With("peer", nc.RemoteAddr())
 	c.answers.init(s.cfg.PendingMax, s.cfg.PendingBytesMax)
 	stop := context.AfterFunc(ctx, func() { c.answers.close(); nc.Close() })

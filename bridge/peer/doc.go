@@ -34,7 +34,9 @@
 //
 // When a connection ends, all that was sent on it and all that queued behind
 // is answered with ErrUnreachable, in order. Nothing is sent again from here:
-// only the ingress knows what has to come first.
+// only the ingress knows what has to come first. A leader takes a gateway's batches
+// from its newest connection only: what a killed process has written may come late,
+// and must not get behind what the next one has sent.
 //
 // # Fetch, version 12
 //

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cistern/bridge/kafka"
+	"cistern/gossip/port"
 	"cistern/segstore/replica"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -18,6 +19,7 @@ type Server struct {
 	Service replica.Service
 	Logger  *slog.Logger // nil: slog.Default
 
+	fence       fence
 	produceWait time.Duration // 0: ProduceWait; tests do not wait so long
 }
 
@@ -70,12 +72,16 @@ func (s *Server) fetch(ctx context.Context, conn *kafka.ServerConn, req kmsg.Req
 	})
 }
 
-func (s *Server) produce(_ context.Context, _ *kafka.ServerConn, req kmsg.Request, respond func(kmsg.Response)) {
+func (s *Server) produce(_ context.Context, conn *kafka.ServerConn, req kmsg.Request, respond func(kmsg.Response)) {
 	t, batches := newTicket(req.(*kmsg.ProduceRequest), respond)
 	if len(batches) == 0 {
 		t.answer()
 		return
 	}
-	t.limit(cmp.Or(s.produceWait, ProduceWait))
-	s.Service.Produce(batches)
+	if !s.fence.through(conn, func() {
+		t.limit(cmp.Or(s.produceWait, ProduceWait))
+		s.Service.Produce(batches)
+	}) {
+		cmp.Or(s.Logger, slog.Default()).Info("batches of a gateway's former process came late: they are refused", "gateway", port.PeerName(conn.NetConn()), "batches", len(batches))
+	}
 }
