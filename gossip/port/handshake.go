@@ -31,8 +31,8 @@ func (p *Port) admit(raw *net.TCPConn) *conn {
 	p.mu.Unlock()
 
 	if evicted := p.gate.enter(c); evicted != nil {
+		p.stats.evicted.Add(1) // before: who sees its connection end finds it counted
 		evicted.Close()
-		p.stats.evicted.Add(1)
 		p.say(slog.LevelWarn, "too many connections to the site port that don't say who they are", "address", evicted.host)
 	}
 	return c
@@ -46,8 +46,8 @@ func (p *Port) handshake(ctx context.Context, c *conn) {
 		err = p.deliver(t, c)
 	}
 	if err != nil {
+		p.refused(ctx, c, err) // before: who sees the connection end finds it counted
 		c.Close()
-		p.refused(ctx, c, err)
 	}
 }
 
