@@ -30,6 +30,18 @@ func (g *Log) Hole(from int64) (first, last int64, ok bool, err error) {
 	}
 }
 
+// Patched returns the first range of offsets from `from` on that a patch holds.
+func (g *Log) Patched(from int64) (first, last int64, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, p := range g.patches { // in order of first
+		if p.next > from {
+			return max(p.first, from), p.next - 1, true
+		}
+	}
+	return 0, 0, false
+}
+
 // holeIn looks for a hole from at to limit. It returns next == first when there
 // is none.
 func (g *Log) holeIn(at, limit int64, holed map[uint64]bool) (first, next int64, err error) {

@@ -2,7 +2,6 @@ package replica
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -60,50 +59,6 @@ func newLocal(m *Manager, id metadata.PartitionID, log *segstore.Log) (*local, e
 	}
 	return l, nil
 }
-
-// replay teaches the protocol what producers have sent: the table that was kept,
-// and every batch after it.
-func (l *local) replay(kept []byte) error {
-	known := NewProducers()
-	if len(kept) > 0 {
-		var err error
-		if known, err = DecodeProducers(kept); err != nil {
-			return fmt.Errorf("state %s: %w", factsKey(l.id), err)
-		}
-	}
-	if len(kept) > 0 && !known.Matches(l.log) {
-		l.p.Forget()
-	}
-	if known.Align(l.log); known.Forgetful() {
-		known = NewProducers()
-	}
-	var buf []byte
-	for at := max(known.End(), l.log.StartOffset()); at < l.log.EndOffset(); {
-		var err error
-		if buf, err = l.log.ReadPlaced(at, buf[:0], replayBytes); err != nil {
-			if c := (*segstore.CorruptError)(nil); errors.As(err, &c) {
-				at = c.LastOffset + 1 // said aloud by whoever reads it next
-				continue
-			}
-			return fmt.Errorf("read producers of %s: %w", l.id, err)
-		}
-		for rest := buf; len(rest) > 0; {
-			h, err := batch.ParseHeader(rest)
-			if err != nil {
-				return fmt.Errorf("read producers of %s: %w", l.id, err)
-			}
-			known.Observe(&h, h.BaseOffset)
-			at, rest = h.NextOffset(), rest[h.Size():]
-		}
-		if len(buf) == 0 {
-			break
-		}
-	}
-	l.p.SetProducers(known)
-	return nil
-}
-
-const replayBytes = 1 << 20
 
 func (l *local) registered(incarnation uint64) {
 	l.mu.Lock()

@@ -162,6 +162,9 @@ func (d *mender) recall(ctx context.Context, id metadata.PartitionID, at, last i
 		if err == nil {
 			got, err = patch(log, answer.Records, at, last)
 		}
+		if l := d.m.local(id); err == nil && l != nil {
+			l.recovered(at, got.next)
+		}
 		if err == nil || got.waits() {
 			return got
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"cistern/gossip/metadata"
+	"cistern/segstore/batch"
 )
 
 // Log is what a Partition asks of the journal. *segstore.Log is one.
@@ -88,6 +89,14 @@ func (p *Partition) Registered(incarnation uint64) { p.incarnation = incarnation
 // SetProducers gives the partition what is known of its producers: the table
 // that was kept, and every batch after it.
 func (p *Partition) SetProducers(t *Producers) { p.producers = t }
+
+// Recovered takes a batch of the log that could not be read when the table was
+// made. While a cut is on its way, what lies behind it does not count any more.
+func (p *Partition) Recovered(h *batch.Header) {
+	if !p.cutting || h.NextOffset() <= p.cutTo {
+		p.producers.Insert(h, h.BaseOffset)
+	}
+}
 
 // Forgetful says that this leader can't judge what producers send before
 // SetProducers has brought what the log says: see [Producers.Forgetful].

@@ -122,6 +122,51 @@ func (t *Producers) Observe(h *batch.Header, base int64) {
 	p.n++
 }
 
+// Insert notes a batch at base that could not be read when those after it were
+// observed. Nobody's state goes back by it: among what is known of its producer it
+// takes the place that its offsets have.
+func (t *Producers) Insert(h *batch.Header, base int64) {
+	if h.Producer.ID < 0 {
+		t.end = max(t.end, base+int64(h.LastOffsetDelta)+1)
+		return
+	}
+	s := sent{records: h.LastOffsetDelta + 1, last: lastSequence(h), end: base + int64(h.LastOffsetDelta) + 1}
+	p := t.byID[h.Producer.ID]
+	if p == nil {
+		if len(t.byID) >= ProducersMax && s.end <= t.byID[t.byRecency()[ProducersMax-1]].lastEnd() {
+			return // it would have been forgotten since
+		}
+		t.evict()
+		p = &producer{}
+		t.byID[h.Producer.ID] = p
+	} else if p.n == 0 {
+		return // what came after it is not known: see Forgetful
+	}
+	t.end = max(t.end, s.end)
+	p.insert(s)
+	p.more = p.more || h.Producer.Sequence != 0 && p.window[0] == s
+}
+
+func (p *producer) insert(s sent) {
+	i := p.n
+	for i > 0 && p.window[i-1].end > s.end {
+		i--
+	}
+	switch {
+	case i > 0 && p.window[i-1].end == s.end:
+		return // known
+	case p.n < ProducerWindow:
+		copy(p.window[i+1:p.n+1], p.window[i:p.n])
+		p.window[i] = s
+		p.n++
+		return
+	case i > 0:
+		copy(p.window[:i-1], p.window[1:i])
+		p.window[i-1] = s
+	}
+	p.more = true
+}
+
 // evict makes room for one more: whoever appended longest ago goes.
 func (t *Producers) evict() {
 	if len(t.byID) < ProducersMax {

@@ -3,6 +3,7 @@ package replica
 import (
 	"errors"
 	"math"
+	"math/rand/v2"
 	"reflect"
 	"testing"
 
@@ -252,5 +253,77 @@ func TestStoredProducersOfAnotherLog(t *testing.T) {
 	w.follow(C, B)
 	if stored.Align(w.nodes[B].log); stored.End() != 0 || len(stored.byID) != 0 {
 		t.Fatal("the table is of records that were given up")
+	}
+}
+
+// In whatever order batches are found again, the table is the one that saw all of them
+// in their order: nobody goes back, and nobody is taken for another.
+func TestProducersInsert(t *testing.T) {
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		want, got := NewProducers(), NewProducers()
+		var lost []int
+		var all []*batch.Header
+		next := map[int64]int32{}
+		for i := range 60 {
+			id := int64(r.IntN(5)) - 1 // -1: none
+			all = append(all, header(id, next[id], 2))
+			next[id] += 2
+			want.Observe(all[i], int64(2*i))
+			if r.IntN(3) == 0 {
+				lost = append(lost, i)
+			} else {
+				got.Observe(all[i], int64(2*i))
+			}
+		}
+		r.Shuffle(len(lost), func(i, j int) { lost[i], lost[j] = lost[j], lost[i] })
+		for _, i := range lost {
+			before := map[int64]int64{}
+			for id, p := range got.byID {
+				before[id] = p.lastEnd()
+			}
+			got.Insert(all[i], int64(2*i))
+			got.Insert(all[i], int64(2*i)) // told twice
+			for id, end := range before {
+				if now := got.byID[id].lastEnd(); now < end {
+					t.Fatalf("producer %d went back from %d to %d", id, end, now)
+				}
+			}
+		}
+		if got.End() != want.End() || len(got.byID) != len(want.byID) {
+			t.Fatalf("end %d and %d producers, want %d and %d", got.End(), len(got.byID), want.End(), len(want.byID))
+		}
+		for id, w := range want.byID {
+			g := got.byID[id]
+			if g.n != w.n || g.window != w.window || w.more && !g.more {
+				t.Fatalf("seed %d, producer %d: %+v, want %+v", seed, id, g, w)
+			}
+		}
+	}
+}
+
+// What would have been forgotten by now is not learned again, nor what came before
+// something that was cut off and is not known: it would be taken for the last one.
+func TestProducersInsertTooLate(t *testing.T) {
+	p := NewProducers()
+	for i := range int64(ProducersMax) {
+		p.Observe(header(100+i, 0, 1), 10+i)
+	}
+	p.Insert(header(7, 0, 1), 5)
+	if p.byID[7] != nil || len(p.byID) != ProducersMax {
+		t.Error("one that was forgotten is known again")
+	}
+	p.Insert(header(7, 0, 1), 200)
+	if p.byID[7] == nil || len(p.byID) != ProducersMax {
+		t.Error("one that came last is not known")
+	}
+	p = NewProducers()
+	for i := range int32(10) {
+		p.Observe(header(7, i, 1), int64(i))
+	}
+	p.Rollback(3)
+	p.Insert(header(7, 1, 1), 1)
+	if err := p.check(header(7, 2, 1)); !errors.Is(err, ErrUnknownProducer) {
+		t.Errorf("a batch that is in the log: %v", err)
 	}
 }
