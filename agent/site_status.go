@@ -42,7 +42,7 @@ func (s *site) describe(d *status.Document) {
 	d.Site.Parked = d.ParkedTotal()
 }
 
-// mending are the ranges that flash lost here and that somebody else is waited for.
+// mending are the ranges that flash lost here and that could not be had at once.
 func (s *site) mending(image *metadata.Image) []status.Mending {
 	all := []status.Mending{}
 	for _, r := range s.replicas.Mends() {
@@ -50,9 +50,12 @@ func (s *site) mending(image *metadata.Image) []status.Mending {
 			continue // it is being asked for
 		}
 		m := status.Mending{Stream: r.Partition.Stream, Partition: r.Partition.Partition, First: r.First, Last: r.Last,
-			Seconds: s.replicas.Since(r.Since).Seconds(), Awaits: []string{}, Reason: oneLine(r.Reason)}
+			Seconds: s.replicas.Since(r.Since).Seconds(), Awaits: []string{}, Unproven: []string{}, Reason: oneLine(r.Reason)}
 		for _, n := range r.Awaits {
 			m.Awaits = append(m.Awaits, nodeName(image, n))
+		}
+		for _, n := range r.Unproven {
+			m.Unproven = append(m.Unproven, nodeName(image, n))
 		}
 		all = append(all, m)
 	}

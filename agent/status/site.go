@@ -25,7 +25,7 @@ type Site struct {
 	Parking      Parking  `json:"parking"`
 
 	Mended  int64     `json:"mended_records"` // lost by this gateway's flash and given back by another copy, since start
-	Mending []Mending `json:"mending"`        // lost, and not back yet since somebody who may have them is not in reach
+	Mending []Mending `json:"mending"`        // lost, and not back yet
 }
 
 // Mending is a range of records that this gateway's flash lost.
@@ -34,20 +34,31 @@ type Mending struct {
 	Partition int32    `json:"partition"`
 	First     int64    `json:"first"`
 	Last      int64    `json:"last"`
-	Seconds   float64  `json:"seconds"` // for which it has been waited
-	Awaits    []string `json:"awaits"`  // gateways
+	Seconds   float64  `json:"seconds"`  // for which it has been waited
+	Awaits    []string `json:"awaits"`   // gateways that may have them, and don't answer or can't say now
+	Unproven  []string `json:"unproven"` // gateways that sent what nothing here proves to be the same
 	Reason    string   `json:"reason"`
 }
 
 func (s *Site) awaited() (all []string) {
 	for _, m := range s.Mending {
-		why := ", from " + strings.Join(m.Awaits, " or ")
-		if len(m.Awaits) == 0 {
-			why = ": " + m.Reason
-		}
-		all = append(all, fmt.Sprintf("%s/%d offsets %d to %d%s", m.Stream, m.Partition, m.First, m.Last, why))
+		all = append(all, fmt.Sprintf("%s/%d offsets %d to %d%s", m.Stream, m.Partition, m.First, m.Last, m.why()))
 	}
 	return all
+}
+
+// why says whom it depends on; with nobody else it is this gateway's flash.
+func (m *Mending) why() (s string) {
+	if len(m.Awaits) > 0 {
+		s = ", from " + strings.Join(m.Awaits, " or ")
+	}
+	if len(m.Unproven) > 0 {
+		s += ": what " + strings.Join(m.Unproven, " and ") + " sent can't be proven to be the same"
+	}
+	if s == "" {
+		s = ": " + m.Reason
+	}
+	return s
 }
 
 // What a Member can be, as gossip has it.

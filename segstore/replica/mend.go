@@ -33,12 +33,14 @@ const (
 	mendSilenceMax = time.Minute
 )
 
-// MendStatus is a range that flash lost here and that is not back yet.
+// MendStatus is a range that flash lost here and that is not back yet. With nobody in
+// Awaits and Unproven it is this gateway that can't keep it, or can't ask.
 type MendStatus struct {
 	Partition   metadata.PartitionID
 	First, Last int64
 	Since       time.Duration     // on the protocol's clock
-	Awaits      []metadata.NodeID // who may have it and does not answer
+	Awaits      []metadata.NodeID // who may have it, and does not answer or can't say now
+	Unproven    []metadata.NodeID // who sent what nothing here proves to be the same
 	Reason      string            // why it is not back; "" while it is asked for the first time
 }
 
@@ -56,12 +58,25 @@ type mend struct {
 	asked time.Duration // when somebody wanted it last
 	due   time.Duration // not tried before
 	retry time.Duration
-	await []metadata.NodeID
-	why   error
+	blocked
 
 	done  bool
 	ended time.Duration
 	lost  int64 // no copy has what lies from first up to here
+}
+
+// blocked is why a range is not back; why nil: it is, or nobody has it.
+type blocked struct {
+	await    []metadata.NodeID // who may have it, and does not answer or can't say now
+	unproven []metadata.NodeID // who sent what can't be proven to be the same
+	why      error             // what each of them, or this gateway's flash, says
+}
+
+func (b *blocked) waits() bool { return b.why != nil }
+
+// same says whether it is still the same gateways for the same kind of reason.
+func (b *blocked) same(o blocked) bool {
+	return b.waits() == o.waits() && slices.Equal(b.await, o.await) && slices.Equal(b.unproven, o.unproven)
 }
 
 // silence is of a gateway that did not answer.
@@ -139,7 +154,7 @@ func (m *Manager) Mends() (out []MendStatus) {
 		if e.done {
 			continue
 		}
-		s := MendStatus{Partition: e.id, First: e.first, Last: e.last, Since: e.since, Awaits: e.await}
+		s := MendStatus{Partition: e.id, First: e.first, Last: e.last, Since: e.since, Awaits: e.await, Unproven: e.unproven}
 		if e.why != nil {
 			s.Reason = e.why.Error()
 		}

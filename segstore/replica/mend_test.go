@@ -6,6 +6,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -313,6 +315,57 @@ func TestMendForeign(t *testing.T) {
 	if got := g.m.mender.recall(t.Context(), townStream, 10, 19); got.records != 10 || got.next != 20 {
 		t.Errorf("the right one: %+v", got)
 	}
+}
+
+// TestMendUnproven: what another copy sends and nothing proves is not given up, and it
+// is not said that the gateway does not answer: it did.
+func TestMendUnproven(t *testing.T) {
+	w := newTown(t, 2, 1, 1)
+	sent := w.fill(&producerDouble{id: 1<<40 + 7}, 4)
+	w.agree(townStream, 40)
+	g := w.leader(townStream)
+	other := w.others(g)[0]
+	g.rot(sent[1])
+	g.m.cfg.Peers = &wrongPeers{Peers: g.m.cfg.Peers, answer: &RecallAnswer{Records: bytes.Repeat([]byte{7}, 200)}}
+	s := g.waits(10, 19)
+	if len(s.Awaits) != 0 || !slices.Equal(s.Unproven, []metadata.NodeID{other.node}) || !strings.Contains(s.Reason, "gateway g2") && !strings.Contains(s.Reason, "gateway g1") {
+		t.Errorf("%+v", s)
+	}
+	g.m.cfg.Peers = &wrongPeers{Peers: g.m.cfg.Peers, answer: &RecallAnswer{Err: ErrNoLeader}}
+	w.until("waited for", func() bool { s = g.waits(10, 19); return len(s.Awaits) == 1 && len(s.Unproven) == 0 })
+}
+
+// TestMendNoRoom: what came and can't be kept waits for nobody else.
+func TestMendNoRoom(t *testing.T) {
+	w := newTown(t, 2, 1, 1)
+	sent := w.fill(&producerDouble{id: 1<<40 + 7}, 4)
+	w.agree(townStream, 40)
+	g := w.leader(townStream)
+	g.rot(sent[1])
+	g.flash.full.Store(true)
+	if s := g.waits(10, 19); len(s.Awaits)+len(s.Unproven) != 0 || !strings.Contains(s.Reason, errFull.Error()) {
+		t.Errorf("%+v", s)
+	}
+	g.flash.full.Store(false)
+	if said := g.mends(10, 19); said != Mended {
+		t.Errorf("with room again: %d", said)
+	}
+}
+
+// waits asks until it is said why a range is not back.
+func (g *box) waits(first, last int64) (s MendStatus) {
+	g.town.t.Helper()
+	g.town.until("waited for", func() bool {
+		if said := g.m.Mend(townStream, first, last); said != Underway {
+			g.town.t.Fatalf("said %d", said)
+		}
+		all := g.m.Mends()
+		if len(all) == 1 {
+			s = all[0]
+		}
+		return s.Reason != ""
+	})
+	return s
 }
 
 func offsetsOf(run []byte) (all []int64) {

@@ -94,11 +94,10 @@ func (d *mender) settle(e *mend, last, lost, mended int64, got recalled) {
 	defer d.mu.Unlock()
 	now := d.m.now()
 	if mended == 0 && got.waits() {
-		if e.why == nil {
-			d.m.log.Warn("flash lost records here, and a copy that may have them is not in reach: they are waited for",
-				"partition", e.id, "first", e.first, "last", last, "gateways", got.await, "error", got.why)
+		if !e.same(got.blocked) {
+			d.sayBlocked(e, last, got.blocked)
 		}
-		e.await, e.why = got.await, got.why
+		e.blocked = got.blocked
 		e.due, e.retry = now+e.retry, min(2*e.retry, mendRetryMax, d.pause)
 		return
 	}
@@ -129,15 +128,25 @@ func (d *mender) say(now time.Duration, e *mend, last, mended int64) {
 		"partition", e.id, "first", e.first, "last", last, "records", mended, "all", d.m.counts.mended.Load())
 }
 
-// recalled is what asking for one piece brought.
-type recalled struct {
-	records int64             // that are back
-	next    int64             // the offset behind them; without any: where some copy goes on
-	await   []metadata.NodeID // who may have them
-	why     error             // the last of them, or this gateway's flash, says why not
+// sayBlocked tells why a range is not back, when that is another reason than before.
+func (d *mender) sayBlocked(e *mend, last int64, b blocked) {
+	attrs := []any{"partition", e.id, "first", e.first, "last", last, "error", b.why}
+	switch {
+	case len(b.await) > 0:
+		d.m.log.Warn("flash lost records here, and a copy that may have them can't be asked now: they are waited for", append(attrs, "gateways", b.await, "unproven", b.unproven)...)
+	case len(b.unproven) > 0:
+		d.m.log.Error("flash lost records here, and nothing proves that what other copies sent are those; they are kept waiting for, and would be read whole where another copy leads", append(attrs, "unproven", b.unproven)...)
+	default:
+		d.m.log.Error("flash lost records here, and they can't be brought back now", attrs...)
+	}
 }
 
-func (r *recalled) waits() bool { return r.why != nil }
+// recalled is what asking for one piece brought.
+type recalled struct {
+	records int64 // that are back
+	next    int64 // the offset behind them; without any: where some copy goes on
+	blocked
+}
 
 // recall asks one copy after the other for what lies from offset at on.
 func (d *mender) recall(ctx context.Context, id metadata.PartitionID, at, last int64) recalled {
@@ -145,12 +154,12 @@ func (d *mender) recall(ctx context.Context, id metadata.PartitionID, at, last i
 	nodes, known := d.m.others(id)
 	log := d.m.cfg.Store.Log(id)
 	if !known || log == nil {
-		return recalled{why: fmt.Errorf("%s: %w", id, ErrUnknownPartition)}
+		return recalled{blocked: blocked{why: fmt.Errorf("%s: %w", id, ErrUnknownPartition)}}
 	}
 	for _, n := range nodes {
 		answer, err := d.askOne(ctx, n, &RecallRequest{Partition: id, Offset: at, MaxBytes: mendBytes})
 		if err == nil && answer.Err != nil && !errors.Is(answer.Err, ErrOffsetOutOfRange) && !errors.Is(answer.Err, ErrCorrupt) {
-			err = answer.Err // it can't say now
+			err = fmt.Errorf("it can't say now: %w", answer.Err)
 		}
 		if err == nil && answer.Err != nil {
 			if answer.Resume > at {
@@ -168,7 +177,12 @@ func (d *mender) recall(ctx context.Context, id metadata.PartitionID, at, last i
 		if err == nil || got.waits() {
 			return got
 		}
-		none.await, none.why = append(none.await, n), err
+		if errors.Is(err, segstore.ErrForeignBatch) {
+			none.unproven = append(none.unproven, n)
+		} else {
+			none.await = append(none.await, n)
+		}
+		none.why = errors.Join(none.why, fmt.Errorf("gateway %s: %w", d.m.Image().Members[n].Name, err))
 	}
 	return none
 }
@@ -187,7 +201,7 @@ func patch(log *segstore.Log, sent []byte, at, last int64) (recalled, error) {
 		return recalled{}, err
 	default:
 		err = fmt.Errorf("what flash lost can't be kept again: %w", err)
-		return recalled{why: err}, err
+		return recalled{blocked: blocked{why: err}}, err
 	}
 }
 
@@ -205,15 +219,17 @@ func wanted(raw []byte, at, last int64) (b []byte, next int64) {
 	return raw[:size], next
 }
 
+var errSilent = errors.New("it did not answer a moment ago")
+
 // askOne asks a gateway, unless it did not answer just now.
 func (d *mender) askOne(ctx context.Context, n metadata.NodeID, r *RecallRequest) (*RecallAnswer, error) {
 	to, ok := d.m.Image().Members[n]
 	if !ok {
-		return nil, fmt.Errorf("gateway %d: %w", n, metadata.ErrUnknownMember)
+		return nil, metadata.ErrUnknownMember
 	}
 	quiet := d.silent[n]
 	if quiet != nil && quiet.until > d.m.now() {
-		return nil, fmt.Errorf("gateway %s: %w", to.Name, ErrUnreachable)
+		return nil, errSilent
 	}
 	a, err := d.m.cfg.Peers.Recall(ctx, to, r)
 	if err == nil {

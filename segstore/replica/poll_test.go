@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"sync/atomic"
 	"testing"
 
@@ -10,10 +11,12 @@ import (
 	"cistern/segstore/vfs"
 )
 
-// heldSyncs is a device whose syncs wait for a word while held is set.
+// heldSyncs is a device whose syncs wait for a word while held is set. While it is
+// full there are no new files.
 type heldSyncs struct {
 	vfs.FS
 	held atomic.Bool
+	full atomic.Bool
 	word chan struct{}
 }
 
@@ -25,6 +28,15 @@ type heldFile struct {
 func (h *heldSyncs) Open(name string) (vfs.File, error) {
 	f, err := h.FS.Open(name)
 	return heldFile{f, h}, err
+}
+
+var errFull = errors.New("no room")
+
+func (h *heldSyncs) Create(name string) (vfs.File, error) {
+	if h.full.Load() {
+		return nil, errFull
+	}
+	return h.FS.Create(name)
 }
 
 func (f heldFile) Sync() error {
