@@ -141,6 +141,20 @@ func TestPatchesInParts(t *testing.T) {
 	w.same()
 	w.restart(func() {})
 	w.same()
+	var held []int64 // each patch is of one batch of two
+	for at := int64(0); ; {
+		first, last, ok := w.a.Log(pid(0)).Patched(at)
+		if !ok {
+			break
+		}
+		held, at = append(held, first, last), last+1
+	}
+	if want := []int64{4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23}; !slices.Equal(held, want) {
+		t.Errorf("patches hold %v, want %v", held, want)
+	}
+	if first, last, ok := w.a.Log(pid(0)).Patched(9); !ok || first != 9 || last != 9 {
+		t.Errorf("from 9 on: %d to %d, %v", first, last, ok)
+	}
 }
 
 // TestPatchThatRots: a patch that can't be read is a loss again, and may be given
