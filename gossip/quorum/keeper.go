@@ -50,6 +50,7 @@ type Keeper struct {
 	complaint string
 
 	serving time.Time // like leading, of the goroutine that keeps raft's servers
+	asked   time.Time // when it last asked whether this gateway was removed
 }
 
 // Run works until ctx ends.

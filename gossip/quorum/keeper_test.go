@@ -45,7 +45,8 @@ func TestEmptyVoterDoesNotVote(t *testing.T) {
 	s.await("the new card has all", func() bool { return s.hasStream(lost.name, "y") })
 }
 
-// An operator removes a gateway: it is taken out of raft and stays out.
+// An operator removes a gateway: it is taken out of raft and stays out. It learns
+// of it, also when it was away and has an old log.
 func TestRemovedGateway(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 3)
@@ -73,6 +74,36 @@ func TestRemovedGateway(t *testing.T) {
 		return len(s.nodes[rest[0]].q.Servers()) == 2 && len(s.nodes[rest[1]].q.Servers()) == 2
 	})
 	s.propose(rest[0], putStream("after"))
+	s.await("it knows", func() bool { return s.nodes[gone].q.Removed() })
+	s.nodes[gone].stop()
+	again := s.boot(gone, s.nodes[gone].addr, s.nodes[gone].dir)
+	s.await("it knows when it comes back", func() bool { return again.q.Removed() })
+	if a, b := s.nodes[rest[0]].q, s.nodes[rest[1]].q; a.Removed() || b.Removed() || len(a.Servers()) != 2 {
+		t.Errorf("the others: %v, %v, %d servers", a.Removed(), b.Removed(), len(a.Servers()))
+	}
+}
+
+// Without a majority nobody is told that they were removed.
+func TestNoMajorityIsNoRemoval(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 3)
+	s.start("a", "b", "c")
+	s.formed("a", "b", "c")
+	leader := s.leader()
+	for name, n := range s.nodes {
+		if name != leader {
+			n.crash()
+			delete(s.nodes, name)
+		}
+	}
+	q := s.nodes[leader].q
+	s.await("it leads no more", func() bool { name, _ := q.Leader(); return name == "" })
+	if q.hasRemoved("nobody") {
+		t.Error("who does not lead says who was removed")
+	}
+	if q.Removed() {
+		t.Error("it takes itself for removed")
+	}
 }
 
 // Gateways that can't see each other may form two sites; they are not merged.

@@ -33,6 +33,7 @@ type Quorum struct {
 	proposals  chan struct{} // a slot for each change under way
 	suspecting atomic.Bool
 	conflict   atomic.Pointer[string]
+	removed    atomic.Bool
 	tasks      tasks
 }
 

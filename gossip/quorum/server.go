@@ -51,6 +51,7 @@ func (q *Quorum) serveConn(ctx context.Context, conn net.Conn) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	var write sync.Mutex
+	peer := q.c.PeerName(conn)
 	in, slots := bufio.NewReader(conn), make(chan struct{}, connRequestsMax)
 	for {
 		slots <- struct{}{}
@@ -61,7 +62,7 @@ func (q *Quorum) serveConn(ctx context.Context, conn net.Conn) {
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			a := q.answer(ctx, &r)
+			a := q.answer(ctx, peer, &r)
 			a.ID = r.ID
 			write.Lock()
 			defer write.Unlock()
@@ -73,7 +74,7 @@ func (q *Quorum) serveConn(ctx context.Context, conn net.Conn) {
 	}
 }
 
-func (q *Quorum) answer(ctx context.Context, r *request) answer {
+func (q *Quorum) answer(ctx context.Context, peer string, r *request) answer {
 	switch r.Kind {
 	case kindPropose:
 		ctx, cancel := context.WithTimeout(ctx, r.wait())
@@ -85,7 +86,7 @@ func (q *Quorum) answer(ctx context.Context, r *request) answer {
 		}
 		return answer{}
 	case kindAsk:
-		return answer{Applied: q.raft.AppliedIndex(), Last: q.raft.LastIndex(), Site: q.Site()}
+		return answer{Applied: q.raft.AppliedIndex(), Last: q.raft.LastIndex(), Site: q.Site(), Removed: q.hasRemoved(peer)}
 	}
 	return answer{Status: statusUnknownKind, Detail: "unknown kind of request"}
 }

@@ -24,7 +24,9 @@ func (k *Keeper) keepServers(ctx context.Context) (calm bool) {
 		return true
 	}
 	img := q.Image()
-	if _, self := q.Leader(); !self || img.Site == "" {
+	leader, self := q.Leader()
+	k.askRemoved(ctx, members, leader)
+	if !self || img.Site == "" {
 		k.serving = time.Time{}
 		return true
 	}

@@ -20,7 +20,7 @@ type requestKind uint8
 const (
 	kindPropose requestKind = 1 // Change; answered with Result
 	kindInvite  requestKind = 2 // Invite; answered with statusOK or statusRefused
-	kindAsk     requestKind = 3 // answered with Applied, Last and Site
+	kindAsk     requestKind = 3 // answered with Applied, Last, Site and Removed
 )
 
 type answerStatus uint8
@@ -49,6 +49,7 @@ type answer struct {
 	Applied uint64           `msgpack:"a,omitempty"` // raft index up to which the image is
 	Last    uint64           `msgpack:"l,omitempty"` // the last raft index here
 	Site    string           `msgpack:"site,omitempty"`
+	Removed bool             `msgpack:"gone,omitempty"` // Site has the asker no more; only its raft leader says so
 }
 
 // wait returns for how long to work on r, never longer than allowed here.
