@@ -90,7 +90,7 @@ func (a *Agent) openSite() error {
 	if s.gossip, err = gossip.New(gossip.Config{
 		Name: a.config.Gateway.Name, Bind: c.Gossip, Advertise: host, Key: key, Join: c.Join, MDNS: c.MDNS, Site: a.config.Gateway.Site,
 		Profile: gossipProfile, Logger: a.log,
-		Meta: gossip.Meta{Address: s.address, Zone: c.Zone, Version: a.version, Expect: c.BootstrapExpect, Formed: s.quorum.Image().Site},
+		Meta: gossip.Meta{Address: s.address, Zone: c.Zone, Version: a.version, Expect: c.BootstrapExpect, Formed: s.quorum.Site()},
 	}); err != nil {
 		return err
 	}

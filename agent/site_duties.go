@@ -38,6 +38,7 @@ func (s *site) run(ctx context.Context) error {
 		s.dropFenced(before, image) // after Apply: what is sent again must not go there again
 		s.learnDrained(drained, image)
 		before, drained = image, image
+		s.learnRemoved()
 		if s.owes(image) {
 			select {
 			case register <- struct{}{}:
@@ -90,18 +91,40 @@ func (s *site) unregistered(image *metadata.Image) bool {
 	m, member := image.Members[r.node]
 	switch {
 	case member:
-		s.joined = true
+		s.joined, s.removed = true, false
 	case s.joined:
-		if !s.removed {
-			s.removed = true
-			s.a.log.Error("this gateway was removed from the site: it keeps what is parked here and takes no part any more; to join again, stop it and run `cistern site forget`")
-		}
+		s.sayRemoved()
 		return false
 	}
 	unsaid := r.store != want.store || r.incarnation != want.incarnation
 	fenced := member && m.Incarnation >= r.given && m.Fenced                                                          // this life, or one of a former card that was told late
 	unheard := member && m.Incarnation > r.given && m.StoreID == want.store && m.StoreIncarnation == want.incarnation // the answer was lost
 	return ready && (unsaid || fenced || unheard)
+}
+
+// sayRemoved is called with mu held.
+func (s *site) sayRemoved() {
+	if !s.removed {
+		s.removed = true
+		s.a.log.Error("this gateway was removed from the site: it keeps what is parked here and takes no part any more; to join again, stop it and run `cistern site forget`")
+	}
+}
+
+// learnRemoved hears of a removal that was while this gateway was away.
+func (s *site) learnRemoved() {
+	if !s.quorum.Removed() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sayRemoved()
+}
+
+// isRemoved reports whether the site has this gateway no more.
+func (s *site) isRemoved() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.removed
 }
 
 // registrar registers and makes streams when woken, and tries on until it is

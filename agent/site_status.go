@@ -36,6 +36,7 @@ func (s *site) describe(d *status.Document) {
 		ConfigDiffs: s.differing(), ISRChanges: stats.ISRChanges, Elections: stats.Elections,
 		Parking: parking(f), Mended: stats.Mended, Mending: s.mending(image),
 	}
+	d.Site.Quorum.Removed = s.isRemoved()
 	d.Site.Members = s.members(image, d.Site.Quorum)
 	s.describeParked(d, f.Partitions)
 	s.describePartitions(d, image)

@@ -10,8 +10,8 @@ import (
 
 const siteForgetHelp = `Forget lets a gateway leave the site it knows: it joins the next one that it
 finds as a gateway that knows nothing. Its records stay. It is needed on the
-gateways that remain after "site recover" was run on one of them. The agent must
-be stopped.
+gateways that remain after "site recover" was run on one of them, and on one that
+was removed and shall join again. The agent must be stopped.
 
     $ cistern site forget --config cistern.toml
 `

@@ -24,9 +24,9 @@ that and exits with 1 when some could not move.
 `
 
 const siteRemoveHelp = `Remove makes the site forget a gateway for good: its copies are given to others
-at once, rather than after replace_after. It has to be stopped; one that runs
-would join again. What only it had confirmed and the others don't have stays on
-its flash.
+at once, rather than after replace_after. It has to be stopped. Started again it
+stays out, and says so, until "site forget" was run there. What only it had
+confirmed and the others don't have stays on its flash.
 
     $ cistern site remove gateway-2
 `

@@ -38,7 +38,8 @@ func (j *SiteJudge) Judge(h *Health, d *Document) {
 	}
 	self := s.Self()
 	h.Update(SiteForming, !s.Formed, "%d gateways are in touch", len(s.alive()))
-	h.Update(SiteNoQuorum, j.lasts("quorum", s.Formed && !s.Quorum.HasQuorum), "in touch: %s; voters: %s", list(s.alive()), list(s.Quorum.Voters))
+	h.Update(SiteNoQuorum, j.lasts("quorum", s.Formed && !s.Quorum.HasQuorum && !s.Quorum.Removed), "in touch: %s; voters: %s", list(s.alive()), list(s.Quorum.Voters))
+	h.Update(GatewayRemoved, s.Quorum.Removed, "")
 	h.Update(SiteConflict, s.Conflict != "", "%s", s.Conflict)
 	h.Update(NameConflict, s.NameConflict != "", "%s", s.NameConflict)
 	h.Update(GatewayFenced, j.lasts("fenced", self != nil && self.Fenced), "")

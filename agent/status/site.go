@@ -100,8 +100,9 @@ type Quorum struct {
 	Leader    string   `json:"leader"` // "" when there is none that this gateway knows of
 	Term      uint64   `json:"term"`
 	Voters    []string `json:"voters"`
-	Self      string   `json:"self"`       // leader, voter, nonvoter
-	HasQuorum bool     `json:"has_quorum"` // a majority of the voters is in touch
+	Self      string   `json:"self"`              // leader, voter, nonvoter
+	HasQuorum bool     `json:"has_quorum"`        // a majority of the voters is in touch
+	Removed   bool     `json:"removed,omitempty"` // the site has this gateway no more
 }
 
 // Replication is who keeps a partition; all empty for a gateway on its own.

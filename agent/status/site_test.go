@@ -65,7 +65,8 @@ func TestSiteJudge(t *testing.T) {
 		{"parked no more", func(d *Document) { d.Streams[0].Parked = &Parked{OldestSeconds: -1} }, nil, ""},
 		{"a quorum election", func(d *Document) { d.Site.Quorum.HasQuorum = false }, nil, ""},
 		{"no quorum", func(d *Document) { now = now.Add(electionGrace) }, []Code{SiteNoQuorum}, "in touch: a, b; voters: a, b, c"},
-		{"forming", func(d *Document) { d.Site.Formed = false }, []Code{SiteForming}, "2 gateways are in touch"},
+		{"it was removed", func(d *Document) { d.Site.Quorum.Removed = true }, []Code{GatewayRemoved}, ""},
+		{"forming", func(d *Document) { d.Site.Formed, d.Site.Quorum.Removed = false, false }, []Code{SiteForming}, "2 gateways are in touch"},
 		{"fenced and draining", func(d *Document) {
 			d.Site.Formed, d.Site.Quorum.HasQuorum = true, true
 			d.Site.Members[0].Fenced, d.Site.Members[0].Draining = true, true

@@ -20,6 +20,7 @@ const (
 	DrainStopped        Code = "DRAIN_STOPPED"
 	PartitionLeaderless Code = "PARTITION_LEADERLESS"
 	NameConflict        Code = "NAME_CONFLICT"
+	GatewayRemoved      Code = "GATEWAY_REMOVED"
 	RecordsGivenUp      Code = "RECORDS_GIVEN_UP"
 	CardFailing         Code = "CARD_FAILING"
 	ParkedLost          Code = "PARKED_LOST"
@@ -75,6 +76,8 @@ var Warnings = []Warning{
 		"Its records are parked on the gateways that take them, and go on when a gateway that has the partition in full is back. `cistern partitions` names those. If they are gone for good, `cistern partitions elect --unclean` gives up what only they had."},
 	{NameConflict, Failing, "another gateway of the site has this gateway's name",
 		"One of the two is not let in. Give each a name of its own, [gateway] name, and restart it."},
+	{GatewayRemoved, Failing, "this gateway was removed from the site",
+		"The others go on without it, and what it takes is confirmed to nobody. Switch it off; or, to have it join again with the records that it has, stop it, run `cistern site forget` and start it."},
 	{CardFailing, Warn, "the card is at its end",
 		"It has no spare blocks left to speak of, or takes no more writes. Replace it now: stop the gateway, copy its data folder to a new card, or, on a site, remove it and let it join again with an empty one."},
 	{RecordsGivenUp, Warn, "records were given up to have a leader again",
