@@ -135,7 +135,7 @@ func (d *mender) sayBlocked(e *mend, last int64, b blocked) {
 	case len(b.await) > 0:
 		d.m.log.Warn("flash lost records here, and a copy that may have them can't be asked now: they are waited for", append(attrs, "gateways", b.await, "unproven", b.unproven)...)
 	case len(b.unproven) > 0:
-		d.m.log.Error("flash lost records here, and nothing proves that what other copies sent are those; they are kept waiting for, and would be read whole where another copy leads", append(attrs, "unproven", b.unproven)...)
+		d.m.log.Error("flash lost records here, and nothing proves that what other copies sent is the same: it goes on being asked for, and can be read where another copy leads", append(attrs, "unproven", b.unproven)...)
 	default:
 		d.m.log.Error("flash lost records here, and they can't be brought back now", attrs...)
 	}
