@@ -35,7 +35,7 @@ const (
 )
 
 // boltMeta is Meta in a bbolt file.
-type boltMeta struct{ db *bolt.DB }
+type boltMeta struct{ db *boltfile.File }
 
 // openBolt opens or makes the metadata file.
 func openBolt(path string) (Meta, error) {
@@ -50,7 +50,7 @@ func (m boltMeta) Put(kvs ...KV) error {
 	if len(kvs) == 0 {
 		return nil
 	}
-	return m.update(func(tx *bolt.Tx) error {
+	return m.db.Update(func(tx *bolt.Tx) error {
 		for _, kv := range kvs {
 			b := tx.Bucket([]byte(kv.Bucket))
 			if b == nil {
@@ -72,7 +72,7 @@ func putOrDelete(b *bolt.Bucket, kv KV) error {
 }
 
 func (m boltMeta) Each(bucket string, fn func(string, []byte) error) error {
-	return m.view(func(tx *bolt.Tx) error {
+	return m.db.View(func(tx *bolt.Tx) error {
 		b := tx.Bucket([]byte(bucket))
 		if b == nil {
 			return fmt.Errorf("metadata has no bucket %q", bucket)
@@ -81,12 +81,4 @@ func (m boltMeta) Each(bucket string, fn func(string, []byte) error) error {
 	})
 }
 
-func (m boltMeta) view(fn func(*bolt.Tx) error) error {
-	return boltfile.Guard(func() error { return m.db.View(fn) })
-}
-
-func (m boltMeta) update(fn func(*bolt.Tx) error) error {
-	return boltfile.Guard(func() error { return m.db.Update(fn) })
-}
-
-func (m boltMeta) Close() error { return boltfile.Guard(m.db.Close) }
+func (m boltMeta) Close() error { return m.db.Close() }

@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -35,7 +37,7 @@ const lockWait = 2 * time.Second
 // bbolt keeps no checksums of what is in a page: that is its owner's to keep.
 //
 // Errors: ErrDamaged; one that says so when another process has the file.
-func Open(path string, buckets ...string) (*bolt.DB, error) {
+func Open(path string, buckets ...string) (*File, error) {
 	switch info, err := os.Stat(path); {
 	case errors.Is(err, os.ErrNotExist):
 		if err := create(path, buckets); err != nil {
@@ -48,11 +50,59 @@ func Open(path string, buckets ...string) (*bolt.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	if err := walk(db, buckets); err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, Guard(db.Close)))
+	f := &File{db: db}
+	if err := f.walk(buckets); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, errors.Join(err, f.Close()))
 	}
-	return db, nil
+	return f, nil
 }
+
+// File is a bbolt file that is open. Its methods may be called from anywhere.
+type File struct {
+	db      *bolt.DB
+	writing sync.Mutex  // bbolt's own may never be given back
+	broken  atomic.Bool // bbolt panicked in a write, and may hold its locks for ever
+}
+
+// errBroken is the answer to all that comes after a write that met damage.
+var errBroken = fmt.Errorf("a write met damage before, and nothing is written any more: %w", ErrDamaged)
+
+// View is bbolt's.
+func (f *File) View(fn func(*bolt.Tx) error) error {
+	if f.broken.Load() {
+		return errBroken
+	}
+	return Guard(func() error { return f.db.View(fn) })
+}
+
+// Update is bbolt's. One that meets damage is the last: what it held of bbolt may
+// be held for ever.
+func (f *File) Update(fn func(*bolt.Tx) error) error {
+	f.writing.Lock()
+	defer f.writing.Unlock()
+	if f.broken.Load() {
+		return errBroken
+	}
+	err := Guard(func() error { return f.db.Update(fn) })
+	if errors.Is(err, ErrDamaged) {
+		f.broken.Store(true)
+	}
+	return err
+}
+
+// Close is bbolt's. A file in which a write met damage is left to the end of the
+// process.
+func (f *File) Close() error {
+	f.writing.Lock()
+	defer f.writing.Unlock()
+	if f.broken.Load() {
+		return nil
+	}
+	return Guard(f.db.Close)
+}
+
+// Stats is bbolt's.
+func (f *File) Stats() bolt.Stats { return f.db.Stats() }
 
 func open(path string) (db *bolt.DB, err error) {
 	err = Guard(func() (err error) {
@@ -114,20 +164,18 @@ func syncFolder(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func walk(db *bolt.DB, buckets []string) error {
-	return Guard(func() error {
-		return db.View(func(tx *bolt.Tx) error {
-			for _, name := range buckets {
-				b := tx.Bucket([]byte(name))
-				if b == nil {
-					return fmt.Errorf("bucket %q is missing: %w", name, ErrDamaged)
-				}
-				if err := b.ForEach(func(_, _ []byte) error { return nil }); err != nil {
-					return err
-				}
+func (f *File) walk(buckets []string) error {
+	return f.View(func(tx *bolt.Tx) error {
+		for _, name := range buckets {
+			b := tx.Bucket([]byte(name))
+			if b == nil {
+				return fmt.Errorf("bucket %q is missing: %w", name, ErrDamaged)
 			}
-			return nil
-		})
+			if err := b.ForEach(func(_, _ []byte) error { return nil }); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
@@ -141,8 +189,7 @@ func SetAside(path string) (string, error) {
 	return aside, syncFolder(filepath.Dir(path))
 }
 
-// Guard turns what bbolt does on a damaged file into ErrDamaged. Everything that
-// reads or writes one goes through it.
+// Guard turns what bbolt does on a damaged file into ErrDamaged.
 func Guard(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
