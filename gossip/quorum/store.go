@@ -35,7 +35,7 @@ var errDamaged = boltfile.ErrDamaged
 // votes are synced there and wait for nothing bigger than a snapshot of the
 // metadata. bbolt keeps no checksum of data, so every value has its own.
 type store struct {
-	db      *bolt.DB
+	db      *boltfile.File
 	failure atomic.Pointer[string] // of the last write, nil when it went well
 	closing chan struct{}
 	once    sync.Once
@@ -65,11 +65,11 @@ func openStore(dir string) (*store, error) {
 }
 
 func (s *store) view(fn func(tx *bolt.Tx) error) error {
-	return boltfile.Guard(func() error { return s.db.View(fn) })
+	return s.db.View(fn)
 }
 
 func (s *store) update(fn func(tx *bolt.Tx) error) error {
-	err := boltfile.Guard(func() error { return s.db.Update(fn) })
+	err := s.db.Update(fn)
 	if err != nil {
 		why := err.Error()
 		s.failure.Store(&why)
@@ -84,7 +84,7 @@ func (s *store) giveUp() { s.once.Do(func() { close(s.closing) }) }
 
 func (s *store) close() error {
 	s.giveUp()
-	return boltfile.Guard(s.db.Close)
+	return s.db.Close()
 }
 
 // FirstIndex implements raft.LogStore.
