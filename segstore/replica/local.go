@@ -28,6 +28,7 @@ type local struct {
 	unsaved bool
 	broken  bool     // stopped, and that was said
 	heals   *healing // nil: nothing to heal
+	starved int64    // where a follower was last found to wait for what nobody has
 }
 
 // waiting is an append that is on flash here and not yet everywhere.

@@ -224,8 +224,7 @@ func (l *local) fetch(r *FetchRequest, fp *FetchPartition, sizeMax int) (said Fe
 	if read && sizeMax > 0 {
 		var err error
 		if said.Records, err = l.read(fp.Offset, sizeMax); err != nil {
-			said.Err = readRefusal(err)
-			l.mend(err)
+			l.refuseRead(fp, &said, err)
 		}
 	}
 	if said.Err == nil && (news || len(said.Records) > 0) {
@@ -258,13 +257,6 @@ func (l *local) read(offset int64, sizeMax int) ([]byte, error) {
 		return more, nil
 	}
 	return records, nil
-}
-
-// mend asks for what flash lost here: the follower asks again.
-func (l *local) mend(err error) {
-	if c := (*segstore.CorruptError)(nil); errors.As(err, &c) {
-		l.m.Mend(l.id, c.FirstOffset, c.LastOffset)
-	}
 }
 
 func readRefusal(err error) error {
