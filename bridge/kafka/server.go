@@ -114,7 +114,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer conns.Wait()
 	defer cancel()
 	places := make(chan struct{}, s.cfg.ConnsMax)
-	number := uint64(0)
+	accepted := uint64(0)
 	for delay := acceptDelayMin; ; {
 		nc, err := ln.Accept()
 		switch {
@@ -134,7 +134,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		}
 		select {
 		case places <- struct{}{}:
-			number++
+			accepted++
+			number := accepted
 			conns.Go(func() { defer func() { <-places }(); s.serveConn(ctx, nc, number) })
 		default:
 			s.cfg.Logger.Warn("too many connections, one is closed", "peer", nc.RemoteAddr(), "max", s.cfg.ConnsMax)
