@@ -180,13 +180,9 @@ func (c *checker) segment(n *Inspector, f found) {
 	}
 	var found []finding
 	for _, d := range damages {
-		costs := damaged(footer.Index, d)
-		if costs == nil { // the footer was made up without what is lost: the gaps tell
-			for _, g := range c.findings[before:] {
-				costs = append(costs, g.costs...)
-			}
-		}
-		found = append(found, finding{text: fmt.Sprintf("%s: %v", slotName(f.slot), d), costs: costs})
+		// Without a footer, or with one made up without what is lost, nothing tells
+		// of whom it was: a gap only shows in a log that goes on behind it.
+		found = append(found, finding{text: fmt.Sprintf("%s: %v", slotName(f.slot), d), costs: damaged(footer.Index, d)})
 	}
 	c.findings = slices.Insert(c.findings, before, found...) // the cause before what follows from it
 	if f.sealed && err == nil {

@@ -50,9 +50,6 @@ func (n *Inspector) PatchBatches(file string) ([]byte, error) {
 	return batches, err
 }
 
-// patchSizeMax is more than any patch has.
-const patchSizeMax = SegmentBytesMax
-
 func (n *Inspector) patch(file string) (h patchHeader, batches []byte, size int64, err error) {
 	path := filepath.Join(n.store.cfg.segmentDir(), file)
 	err = readSlot(n.store.fs, path, func(f vfs.File, bytes int64) (err error) {

@@ -11,40 +11,49 @@ import (
 // Limits of what patches may hold. A card that lost more is at its end.
 const (
 	patchBytesMax  = 64 << 20  // of a store
-	patchesMax     = 1024      // files of a store: each has its header read when it is opened
+	patchesMax     = 8192      // files of a store: each has its header read when it is opened
 	neighboursMax  = 64        // lost batches that are gone past, to find what can be read beside them
 	patchFileBytes = 256 << 10 // a larger one only if it holds a single batch: every read of a patch verifies all of it
+
+	patchSizeMax = SegmentBytesMax // more than any patch has: what is larger is none
 )
 
 // Patch gives back whole batches that flash lost, as another copy has them. They
 // must follow each other. That they are this log's own is verified: offset and leader
 // epoch name one batch for ever.
 // Batches that can be read here, or have expired, are left out, so raw may hold
-// more than was lost, up to the log's end. What was kept is durable when it
-// returns, and all of raw can be read then.
+// more than was lost, up to the log's end. The records that were kept are durable
+// when it returns, and all of raw can be read then.
 //
 // Errors: ErrForeignBatch when a batch is not this log's, ErrPatchesFull;
 // ErrOffsetOutOfRange when the log was cut back meanwhile. Nothing was kept then.
-func (g *Log) Patch(raw []byte) error {
+func (g *Log) Patch(raw []byte) (kept int64, err error) {
 	set := &g.store.patches
 	set.making.Lock()
 	defer set.making.Unlock()
+	set.endLoan(g)
 	if g.store.closing.Load() {
-		return ErrClosed
+		return 0, ErrClosed
 	}
 	cuts := g.synced().cuts
 	pieces, err := g.missing(raw)
 	if err != nil || len(pieces) == 0 {
-		return err
+		return 0, err
 	}
 	made, err := g.store.writePatches(pieces)
+	if g.makeRoom(pieces, err) {
+		made, err = g.store.writePatches(pieces)
+	}
 	if err != nil {
-		return fmt.Errorf("%s: patch offsets %d to %d: %w", g.id, pieces[0].First, pieces[len(pieces)-1].Next-1, err)
+		return 0, fmt.Errorf("%s: patch offsets %d to %d: %w", g.id, pieces[0].First, pieces[len(pieces)-1].Next-1, err)
 	}
 	if !g.takePatches(made, cuts) {
-		return fmt.Errorf("%s: patch: the log was cut back meanwhile: %w", g.id, ErrOffsetOutOfRange)
+		return 0, fmt.Errorf("%s: patch: the log was cut back meanwhile: %w", g.id, ErrOffsetOutOfRange)
 	}
-	return nil
+	for _, p := range pieces {
+		kept += p.Next - p.First
+	}
+	return kept, nil
 }
 
 // piece is what becomes one patch file.

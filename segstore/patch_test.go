@@ -130,7 +130,7 @@ func (w *twins) mend(sizeMax int) (lost int64) {
 					w.t.Fatalf("read at %d, patched up to %d: %v", at, patched, err)
 				}
 				fetched := fetch(w.t, b, c.FirstOffset, sizeMax)
-				if err := a.Patch(fetched); err != nil {
+				if _, err := a.Patch(fetched); err != nil {
 					w.t.Fatalf("patch for %v: %v", c, err)
 				}
 				next := nextOf(w.t, fetched)

@@ -3,6 +3,8 @@ package segstore
 import (
 	"cmp"
 	"errors"
+	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -32,6 +34,7 @@ type patchSet struct {
 	records int64
 	bytes   int64
 	gone    []uint32
+	lent    *loan
 
 	found []uint32 // while the store is opened
 }
@@ -193,29 +196,43 @@ func (g *Log) patchesAt(offset int64) (good, damaged []*patch) {
 	return good, damaged
 }
 
-// patched returns the batches of the patch that holds offset, nil when there is
-// none that can be read.
-func (g *Log) patched(offset int64) []byte {
+// patched returns the batches of the patch that holds offset, or those that are lent;
+// nil when there are none. An error says that there is a patch, and that it can't be
+// read for now: not for what flash holds.
+func (g *Log) patched(offset int64) ([]byte, error) {
+	var later error
 	good, damaged := g.patchesAt(offset)
 	for _, p := range append(good, damaged...) {
-		batches, err := g.store.readPatch(p, g.ref)
+		batches, rotten, err := g.store.readPatch(p, g.ref)
 		g.mu.Lock()
-		news := p.damaged != (err != nil)
-		p.damaged = err != nil
-		g.mu.Unlock()
-		if err == nil {
-			return batches
+		held := slices.Contains(g.patches, p)
+		rotten = rotten || held && errors.Is(err, fs.ErrNotExist)
+		news := held && rotten && !p.damaged
+		if held && (err == nil || rotten) {
+			p.damaged = rotten
 		}
-		if news {
+		g.mu.Unlock()
+		switch {
+		case err == nil:
+			return batches, nil
+		case !held:
+			return g.patched(offset) // it went meanwhile, and another may have come
+		case !rotten:
+			later = err
+		case news:
 			g.store.log.Error("a patch can't be read: another copy has to give its records again", "partition", g.id,
 				"file", patchName(p.number), "first", p.first, "last", p.next-1, "error", err)
 		}
 	}
-	return nil
+	if lent := g.lentAt(offset); lent != nil {
+		return lent, nil
+	}
+	return nil, later
 }
 
-// readPatch reads and verifies the whole of a patch.
-func (s *Store) readPatch(p *patch, ref uint32) (batches []byte, err error) {
+// readPatch reads and verifies the whole of a patch. An error with rotten is about
+// what flash holds, and not about this process.
+func (s *Store) readPatch(p *patch, ref uint32) (batches []byte, rotten bool, err error) {
 	err = readSlot(s.fs, s.patchPath(p.number), func(f vfs.File, size int64) error {
 		b := make([]byte, p.bytes)
 		if _, err := f.ReadAt(b, 0); err != nil {
@@ -225,16 +242,19 @@ func (s *Store) readPatch(p *patch, ref uint32) (batches []byte, err error) {
 		if err == nil && (h.Store != s.id || h.Ref != ref || h.Epoch != p.epoch || h.First != p.first || h.Next != p.next) {
 			err = errors.New("patch: it is another one than it was")
 		}
-		batches = found
+		batches, rotten = found, err != nil
 		return err
 	})
-	return batches, err
+	return batches, rotten || isRot(err), err
 }
 
 // readPatched reads from a patch what the journal lost, and returns nil; else c,
 // without what patches hold on either side of offset.
 func (g *Log) readPatched(offset, limit int64, c *CorruptError, buf []byte, sizeMax int) ([]byte, error) {
-	rest := g.patched(offset)
+	rest, err := g.patched(offset)
+	if err != nil {
+		return buf, err
+	}
 	if rest == nil {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -267,8 +287,14 @@ func (g *Log) readPatched(offset, limit int64, c *CorruptError, buf []byte, size
 // loadPatches takes in the patches that a store has, without those of records
 // that are no more. None of them is a reason not to open it.
 func (s *Store) loadPatches() {
+	slices.Sort(s.patches.found)
+	excess := 0
 	for _, number := range s.patches.found {
 		s.patches.number = max(s.patches.number, number+1)
+		if s.patches.full() {
+			excess++
+			continue
+		}
 		name := patchName(number)
 		h, read, err := s.lookAtPatch(number)
 		switch {
@@ -288,10 +314,19 @@ func (s *Store) loadPatches() {
 		}
 	}
 	s.patches.found = nil
+	if excess > 0 {
+		s.log.Error("there are more patches than a store may have; they are left alone", "files", excess, "max", patchesMax, "bytesMax", int64(patchBytesMax))
+	}
 }
+
+// full says whether nothing can be added; only while the store is opened.
+func (t *patchSet) full() bool { return t.files >= patchesMax || t.bytes >= patchBytesMax }
 
 func (s *Store) lookAtPatch(number uint32) (h patchHeader, read bool, err error) {
 	err = readSlot(s.fs, s.patchPath(number), func(f vfs.File, size int64) error {
+		if size > patchSizeMax {
+			return fmt.Errorf("patch: the file has %d bytes, at most %d are expected", size, int64(patchSizeMax))
+		}
 		b := make([]byte, min(size, patchHeaderLen))
 		if _, err := f.ReadAt(b, 0); err != nil {
 			return err

@@ -115,7 +115,11 @@ func (g *Log) batchAt(offset int64) (int64, error) {
 	if r.covers(offset) {
 		return r.refs[0].Offset, nil
 	}
-	for rest := g.patched(offset); len(rest) > 0; {
+	rest, err := g.patched(offset)
+	if err != nil {
+		return 0, fmt.Errorf("find the batch: %w", err)
+	}
+	for len(rest) > 0 {
 		h, err := batch.ParseHeader(rest)
 		if err != nil || h.NextOffset() > offset {
 			return h.BaseOffset, err

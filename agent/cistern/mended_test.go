@@ -30,7 +30,7 @@ func TestMendedIsShown(t *testing.T) {
 	store, log := open()
 	for i := range 40 {
 		b := batch.NewBuilder(metadata.CodecNone)
-		if _, err := b.Append(&batch.Record{Key: []byte("a/b"), Value: fmt.Appendf(nil, "number %d.", i)}); err != nil {
+		if _, err := b.Append(&batch.Record{Key: []byte("a/b"), Value: fmt.Appendf(nil, "number %d. %0*d", i, segstore.SegmentBytesMin/30, 0)}); err != nil {
 			t.Fatal(err)
 		}
 		one, err := b.AppendTo(nil, batch.NoProducer)
@@ -60,7 +60,8 @@ cistern dump
 ! stdout PATCH
 `, at))
 	store, log = open()
-	if err := errors.Join(log.Patch(copied), store.Close()); err != nil {
+	_, err = log.Patch(copied)
+	if err := errors.Join(err, store.Close()); err != nil {
 		t.Fatal(err)
 	}
 	s.run("mended", `
@@ -72,7 +73,7 @@ cistern check --json
 stdout '"mended": \[$'
 cistern dump
 stdout '^PATCH +PARTITION +OFFSETS +EPOCH +SIZE$'
-stdout '00000000\.patch +mqtt/0 +5 to 5 +0 +\d+ B$'
+stdout '00000000\.patch +mqtt/0 +5 to 5 +0 +[\d.]+ KiB$'
 cistern dump cistern-data/segments/00000000.patch
 stdout '^batch, \d+ bytes .*offsets 5 to 5, epoch 0, none$'
 cistern dump cistern-data/segments/00000000.patch --records

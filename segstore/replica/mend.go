@@ -31,6 +31,9 @@ const (
 	// up what others have.
 	mendSilenceMin = 5 * time.Second
 	mendSilenceMax = time.Minute
+	// mendLent is how long a piece that flash can't keep stays in memory although
+	// another partition waits for the place.
+	mendLent = time.Second
 )
 
 // MendStatus is a range that flash lost here and that is not back yet. With nobody in
@@ -60,10 +63,17 @@ type mend struct {
 	retry time.Duration
 	blocked
 
+	lent   bool          // a piece of it can be read from memory, or could
+	lentAt time.Duration // when that was last
+
 	done  bool
 	ended time.Duration
 	lost  int64 // no copy has what lies from first up to here
 }
+
+// tries says whether it is to be asked for: of what was lent the reader comes for the
+// rest, and only whoever wants the same again makes it worth asking again.
+func (e *mend) tries() bool { return !e.done && (!e.lent || e.asked > e.lentAt) }
 
 // blocked is why a range is not back; why nil: it is, or nobody has it.
 type blocked struct {
@@ -90,8 +100,12 @@ type mender struct {
 	pause  time.Duration                // of any kind, at most; tests do not wait so long
 	silent map[metadata.NodeID]*silence // its goroutine's
 
+	lent      metadata.PartitionID // whose records are read from memory; its goroutine's
+	lentUntil time.Duration        // not replaced by another's before
+
 	mu       sync.Mutex
 	mends    map[mendKey]*mend
+	saidLent time.Duration // that flash can't keep what comes, last
 	said     time.Duration // that flash loses records, last
 	anew     bool          // other metadata: whoever was silent may not be any more
 	watchers map[chan struct{}]struct{}
@@ -176,8 +190,13 @@ func (d *mender) ask(k mendKey, last int64) Mending {
 		d.mends[k] = e
 		d.wakeUp()
 	}
+	if e.lent && !e.tries() {
+		d.wakeUp() // somebody wants the same again
+	}
 	e.asked, e.last = now, max(e.last, last)
 	switch {
+	case !e.done && e.lent && d.readable(e):
+		return Mended
 	case !e.done:
 		return Underway
 	case last < e.lost:
@@ -186,10 +205,16 @@ func (d *mender) ask(k mendKey, last int64) Mending {
 	return Mended
 }
 
+// readable says whether what was lent of a range is still in memory.
+func (d *mender) readable(e *mend) bool {
+	log := d.m.cfg.Store.Log(e.id)
+	return log != nil && log.Lent(e.first)
+}
+
 // forget makes room for another range, if one is of no use any more. d.mu is held.
 func (d *mender) forget(now time.Duration) bool {
 	for k, e := range d.mends {
-		if e.done || now-e.asked > mendKept {
+		if e.done || e.lent && !e.tries() || now-e.asked > mendKept {
 			delete(d.mends, k)
 			return true
 		}

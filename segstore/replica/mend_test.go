@@ -335,20 +335,51 @@ func TestMendUnproven(t *testing.T) {
 	w.until("waited for", func() bool { s = g.waits(10, 19); return len(s.Awaits) == 1 && len(s.Unproven) == 0 })
 }
 
-// TestMendNoRoom: what came and can't be kept waits for nobody else.
+// TestMendNoRoom: what came and can't be kept waits for nobody else, and is read from
+// memory, a piece at a time; with room again it is kept.
 func TestMendNoRoom(t *testing.T) {
 	w := newTown(t, 2, 1, 1)
-	sent := w.fill(&producerDouble{id: 1<<40 + 7}, 4)
-	w.agree(townStream, 40)
+	sent := w.fill(&producerDouble{id: 1<<40 + 7}, 12)
+	w.agree(townStream, 120)
 	g := w.leader(townStream)
-	g.rot(sent[1])
+	want := g.intact()
+	for _, i := range []int{1, 2, 5, 9} {
+		g.rot(sent[i])
+	}
 	g.flash.full.Store(true)
-	if s := g.waits(10, 19); len(s.Awaits)+len(s.Unproven) != 0 || !strings.Contains(s.Reason, errFull.Error()) {
-		t.Errorf("%+v", s)
+	if got, lost := g.readMending(); lost != 0 || !bytes.Equal(got, want) {
+		t.Errorf("%d records lost, %d bytes read of %d", lost, len(got), len(want))
+	}
+	all := g.m.Mends()
+	if len(all) != 1 || len(all[0].Awaits)+len(all[0].Unproven) != 0 {
+		t.Fatalf("%+v", all)
+	}
+	for _, part := range []string{errFull.Error(), "from memory", "replace the card, or make room"} {
+		if !strings.Contains(all[0].Reason, part) {
+			t.Errorf("the reason has no %q: %s", part, all[0].Reason)
+		}
+	}
+	if n := g.m.Stats().Mended; n != 0 {
+		t.Errorf("%d records are counted as mended", n)
 	}
 	g.flash.full.Store(false)
-	if said := g.mends(10, 19); said != Mended {
-		t.Errorf("with room again: %d", said)
+	w.until("kept", func() bool {
+		g.m.Mend(townStream, 90, 99)
+		return len(g.m.Mends()) == 0
+	})
+	if st := g.store.Stats(); st.PatchedRecords != 10 || g.m.Stats().Mended != 10 {
+		t.Errorf("%+v, mended %d", st, g.m.Stats().Mended)
+	}
+}
+
+// TestMendNothingLost: what can be read after all is not counted as mended.
+func TestMendNothingLost(t *testing.T) {
+	w := newTown(t, 2, 1, 1)
+	w.fill(&producerDouble{id: 1<<40 + 7}, 4)
+	w.agree(townStream, 40)
+	g := w.leader(townStream)
+	if said := g.mends(10, 19); said != Mended || g.m.Stats().Mended != 0 {
+		t.Errorf("said %d, %d counted as mended", said, g.m.Stats().Mended)
 	}
 }
 

@@ -51,7 +51,7 @@ func (d *mender) next() (first *mend, wait time.Duration) {
 	for k, e := range d.mends {
 		if now-e.asked > mendKept {
 			delete(d.mends, k)
-		} else if !e.done && (first == nil || e.due < first.due) {
+		} else if e.tries() && (first == nil || e.due < first.due) {
 			first = e
 		}
 	}
@@ -70,8 +70,8 @@ func (d *mender) try(ctx context.Context, e *mend) {
 	d.mu.Lock()
 	at, last := e.first, e.last
 	d.mu.Unlock()
-	lost, mended := at, int64(0)
-	var got recalled
+	lost := at
+	var all, got recalled
 	for at <= last && ctx.Err() == nil {
 		if got = d.recall(ctx, e.id, at, last); got.waits() {
 			break
@@ -79,36 +79,57 @@ func (d *mender) try(ctx context.Context, e *mend) {
 		if got.records == 0 && lost == at {
 			lost = min(got.next, last+1)
 		}
-		mended += got.records
+		all.records, all.kept = all.records+got.records, all.kept+got.kept
 		at = got.next
 	}
+	all.blocked, all.lent = got.blocked, got.lent
 	if ctx.Err() == nil {
-		d.settle(e, last, lost, mended, got)
+		d.settle(e, last, lost, all)
 	}
 }
 
 // settle notes what came of a try. Where something is back, whoever asks reads
 // again, and comes with what is still missing.
-func (d *mender) settle(e *mend, last, lost, mended int64, got recalled) {
+func (d *mender) settle(e *mend, last, lost int64, got recalled) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.m.now()
-	if mended == 0 && got.waits() {
+	if got.records == 0 && got.waits() {
 		if !e.same(got.blocked) {
-			d.sayBlocked(e, last, got.blocked)
+			d.sayBlocked(now, e, last, got)
 		}
-		e.blocked = got.blocked
+		e.blocked, e.lent = got.blocked, got.lent
 		e.due, e.retry = now+e.retry, min(2*e.retry, mendRetryMax, d.pause)
+		if got.lent {
+			e.lentAt = now
+			d.forgetLent(e)
+			d.tell()
+		}
 		return
 	}
-	d.m.counts.mended.Add(mended)
+	d.m.counts.mended.Add(got.kept)
 	if lost > e.first {
 		d.m.log.Error("flash lost records here, and no other copy has them", "partition", e.id, "first", e.first, "last", lost-1)
 	}
-	if mended > 0 {
-		d.say(now, e, last, mended)
+	if got.kept > 0 {
+		d.say(now, e, last, got.kept)
 	}
 	e.done, e.ended, e.lost, e.last = true, now, lost, last
+	d.tell()
+}
+
+// forgetLent ends the ranges of e's partition of which pieces were lent before: only
+// the last can still be read. d.mu is held.
+func (d *mender) forgetLent(e *mend) {
+	for k, o := range d.mends {
+		if o != e && o.lent && k.id == e.id {
+			delete(d.mends, k)
+		}
+	}
+}
+
+// tell wakes whoever waits. d.mu is held.
+func (d *mender) tell() {
 	for ch := range d.watchers {
 		select {
 		case ch <- struct{}{}:
@@ -129,13 +150,20 @@ func (d *mender) say(now time.Duration, e *mend, last, mended int64) {
 }
 
 // sayBlocked tells why a range is not back, when that is another reason than before.
-func (d *mender) sayBlocked(e *mend, last int64, b blocked) {
+func (d *mender) sayBlocked(now time.Duration, e *mend, last int64, got recalled) {
+	b := got.blocked
 	attrs := []any{"partition", e.id, "first", e.first, "last", last, "error", b.why}
 	switch {
 	case len(b.await) > 0:
 		d.m.log.Warn("flash lost records here, and a copy that may have them can't be asked now: they are waited for", append(attrs, "gateways", b.await, "unproven", b.unproven)...)
 	case len(b.unproven) > 0:
 		d.m.log.Error("flash lost records here, and nothing proves that what other copies sent is the same: it goes on being asked for, and can be read where another copy leads", append(attrs, "unproven", b.unproven)...)
+	case got.lent:
+		level := slog.LevelDebug // each piece is a range of its own
+		if d.saidLent == 0 || now-d.saidLent >= mendKept {
+			d.saidLent, level = now, slog.LevelError
+		}
+		d.m.log.Log(context.Background(), level, "flash lost records here, and can't keep what another copy gives back: whoever reads them gets them from memory, piece by piece; replace the card, or make room", attrs...)
 	default:
 		d.m.log.Error("flash lost records here, and they can't be brought back now", attrs...)
 	}
@@ -143,7 +171,9 @@ func (d *mender) sayBlocked(e *mend, last int64, b blocked) {
 
 // recalled is what asking for one piece brought.
 type recalled struct {
-	records int64 // that are back
+	records int64 // that can be read again
+	kept    int64 // of these, that had been lost
+	lent    bool  // they can't be kept, and are read from memory
 	next    int64 // the offset behind them; without any: where some copy goes on
 	blocked
 }
@@ -169,7 +199,7 @@ func (d *mender) recall(ctx context.Context, id metadata.PartitionID, at, last i
 		}
 		var got recalled
 		if err == nil {
-			got, err = patch(log, answer.Records, at, last)
+			got, err = d.patch(log, answer.Records, at, last)
 		}
 		if l := d.m.local(id); err == nil && l != nil {
 			l.recovered(at, got.next)
@@ -189,20 +219,34 @@ func (d *mender) recall(ctx context.Context, id metadata.PartitionID, at, last i
 
 // patch keeps what a copy sent. An error says that it sent something else: its end
 // may not be cut back yet.
-func patch(log *segstore.Log, sent []byte, at, last int64) (recalled, error) {
+func (d *mender) patch(log *segstore.Log, sent []byte, at, last int64) (recalled, error) {
 	raw, next := wanted(sent, at, last)
 	if len(raw) == 0 {
 		return recalled{}, fmt.Errorf("%s: what was sent for offset %d is something else: %w", log.Partition(), at, segstore.ErrForeignBatch)
 	}
-	switch err := log.Patch(raw); {
+	switch kept, err := log.Patch(raw); {
 	case err == nil:
-		return recalled{records: min(next, last+1) - at, next: next}, nil
+		return recalled{records: min(next, last+1) - at, kept: kept, next: next}, nil
 	case errors.Is(err, segstore.ErrForeignBatch):
 		return recalled{}, err
+	case d.lend(log, raw):
+		err = fmt.Errorf("they can be read from memory for now, and flash can't keep them: replace the card, or make room: %w", err)
+		return recalled{lent: true, blocked: blocked{why: err}}, err
 	default:
-		err = fmt.Errorf("what flash lost can't be kept again: %w", err)
+		err = fmt.Errorf("they came back, and flash can't keep them: replace the card, or make room: %w", err)
 		return recalled{blocked: blocked{why: err}}, err
 	}
+}
+
+// lend has what flash can't keep read from memory, so that a drain goes on. There is
+// one piece at a time: whoever waits for it gets the time to read it.
+func (d *mender) lend(log *segstore.Log, raw []byte) bool {
+	now := d.m.now()
+	if d.lent != log.Partition() && now < d.lentUntil || !log.Lend(raw) {
+		return false
+	}
+	d.lent, d.lentUntil = log.Partition(), now+mendLent
+	return true
 }
 
 // wanted cuts what a copy sent to the batches from offset at on that hold
