@@ -93,14 +93,28 @@ func (g *Log) Lent(offset int64) bool { return g.lentAt(offset) != nil }
 
 // lentAt returns the batches that were lent, if one of them holds offset.
 func (g *Log) lentAt(offset int64) []byte {
+	if l := g.loan(); l != nil && l.first <= offset && offset < l.next {
+		return l.batches
+	}
+	return nil
+}
+
+// beforeLoan ends what c says is lost where that begins which was lent behind offset.
+func (g *Log) beforeLoan(offset int64, c *CorruptError) {
+	if l := g.loan(); l != nil && l.first > offset {
+		c.LastOffset = min(c.LastOffset, l.first-1)
+	}
+}
+
+func (g *Log) loan() *loan {
 	set := &g.store.patches
 	set.mu.Lock()
 	l := set.lent
 	set.mu.Unlock()
-	if l == nil || l.log != g || offset < l.first || offset >= l.next || g.synced().cuts != l.cuts {
+	if l == nil || l.log != g || g.synced().cuts != l.cuts {
 		return nil
 	}
-	return l.batches
+	return l
 }
 
 // endLoan gives up what was lent of a log: what is to be kept must not seem to be

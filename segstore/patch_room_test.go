@@ -97,7 +97,12 @@ func TestLend(t *testing.T) {
 		}
 		at = nextOf(t, raw)
 	}
-	w.corrupt(0, first)
+	if c := w.corrupt(0, first); !g.Lend(fetch(t, twin, first+3, 1)) || c.LastOffset < first+3 {
+		t.Fatalf("lost up to %d", c.LastOffset)
+	}
+	if c := w.corrupt(0, first); c.LastOffset != first+2 {
+		t.Errorf("before what was lent: lost up to %d, want %d", c.LastOffset, first+2)
+	}
 	if st := w.a.Stats(); st.Patches != 0 || st.PatchedRecords != 0 {
 		t.Errorf("stats are %+v", st)
 	}

@@ -256,6 +256,7 @@ func (g *Log) readPatched(offset, limit int64, c *CorruptError, buf []byte, size
 		return buf, err
 	}
 	if rest == nil {
+		g.beforeLoan(offset, c)
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		for _, p := range g.patches {

@@ -195,12 +195,12 @@ func (d *mender) ask(k mendKey, last int64) Mending {
 	}
 	e.asked, e.last = now, max(e.last, last)
 	switch {
+	case (e.done || e.lent) && last < e.lost:
+		return Nowhere
 	case !e.done && e.lent && d.readable(e):
 		return Mended
 	case !e.done:
 		return Underway
-	case last < e.lost:
-		return Nowhere
 	}
 	return Mended
 }
@@ -208,7 +208,7 @@ func (d *mender) ask(k mendKey, last int64) Mending {
 // readable says whether what was lent of a range is still in memory.
 func (d *mender) readable(e *mend) bool {
 	log := d.m.cfg.Store.Log(e.id)
-	return log != nil && log.Lent(e.first)
+	return log != nil && log.Lent(e.lost)
 }
 
 // forget makes room for another range, if one is of no use any more. d.mu is held.

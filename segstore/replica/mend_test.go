@@ -372,6 +372,25 @@ func TestMendNoRoom(t *testing.T) {
 	}
 }
 
+// TestMendNoRoomBehindNowhere: what no copy has is said to be nowhere, though what
+// follows it can only be read from memory.
+func TestMendNoRoomBehindNowhere(t *testing.T) {
+	w := newTown(t, 2, 1, 1)
+	sent := w.fill(&producerDouble{id: 1<<40 + 7}, 4)
+	w.agree(townStream, 40)
+	g := w.leader(townStream)
+	g.rot(sent[1])
+	g.rot(sent[2])
+	w.others(g)[0].rot(sent[1])
+	g.flash.full.Store(true)
+	if said := g.mends(10, 29); said != Mended || !g.store.Log(townStream).Lent(20) {
+		t.Errorf("said %d, lent %v", said, g.store.Log(townStream).Lent(20))
+	}
+	if said := g.m.Mend(townStream, 10, 19); said != Nowhere {
+		t.Errorf("of what is nowhere: %d", said)
+	}
+}
+
 // TestMendNothingLost: what can be read after all is not counted as mended.
 func TestMendNothingLost(t *testing.T) {
 	w := newTown(t, 2, 1, 1)

@@ -101,7 +101,7 @@ func (d *mender) settle(e *mend, last, lost int64, got recalled) {
 		e.blocked, e.lent = got.blocked, got.lent
 		e.due, e.retry = now+e.retry, min(2*e.retry, mendRetryMax, d.pause)
 		if got.lent {
-			e.lentAt = now
+			e.lentAt, e.lost = now, lost
 			d.forgetLent(e)
 			d.tell()
 		}
