@@ -33,6 +33,7 @@ const (
 	forwardTimeoutMax = 30 * time.Second // a forwarded change waits no longer at the leader
 	transferTimeout   = 3 * time.Second  // a clean stop waits so long for a successor
 	settleTimeout     = 3 * time.Second  // and so long for the changes that are under way
+	endTimeout        = 3 * time.Second  // and so long for raft, which forgets its futures now and then
 	requestTimeout    = 2 * time.Second  // an invitation or a question to a peer
 	dialTimeout       = 2 * time.Second
 	connIdle          = 30 * time.Second // then the asking side dials anew

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -100,14 +102,40 @@ func (q *Quorum) Run(ctx context.Context) error {
 	q.handOver()
 	q.settle()
 	stopServing()
+	ended := make(chan error, 1)
+	go func() { ended <- q.end() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(endTimeout):
+		// Nothing is lost by that: all that was agreed on is on flash.
+		q.c.Logger.Warn("raft does not end; it is left to the end of the process", "where", goroutines())
+		return nil
+	}
+}
+
+// end ends raft and all that is around it.
+func (q *Quorum) end() error {
 	stopping := q.raft.Shutdown()
-	err = q.trans.Close() // first: nobody hears what raft still has to say
+	err := q.trans.Close() // first: nobody hears what raft still has to say
 	q.store.giveUp()
 	err = errors.Join(err, stopping.Error())
 	q.client.close()
 	q.tasks.wait()
 	q.watch.wake()
 	return errors.Join(err, q.store.close())
+}
+
+// goroutines are the stacks of raft and of this package, to be reported.
+func goroutines() string {
+	b := make([]byte, 1<<20)
+	var ours []string
+	for stack := range strings.SplitSeq(string(b[:runtime.Stack(b, true)]), "\n\n") {
+		if strings.Contains(stack, "/quorum.") || strings.Contains(stack, "hashicorp/raft") {
+			ours = append(ours, stack)
+		}
+	}
+	return strings.Join(ours, "\n\n")
 }
 
 func (q *Quorum) start() error {

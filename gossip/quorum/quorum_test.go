@@ -240,6 +240,28 @@ func TestStopSettles(t *testing.T) {
 	proposing.Wait()
 }
 
+// What raft has forgotten holds up no stop: the process is to end, and all that was
+// agreed on is on flash.
+func TestStopWaitsForNobodyForEver(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	s.start("a")
+	s.formed("a")
+	n := s.nodes["a"]
+	forgotten, ended := make(chan struct{}), make(chan struct{})
+	n.q.tasks.spawn(func() { <-forgotten; close(ended) })
+	stopped := make(chan struct{})
+	go func() { n.stop(); close(stopped) }()
+	select {
+	case <-stopped:
+	case <-time.After(patience):
+		t.Error("it does not stop")
+	}
+	close(forgotten)
+	<-ended
+	<-stopped
+}
+
 func TestCleanStopHandsOver(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 3)
