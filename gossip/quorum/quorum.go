@@ -126,6 +126,9 @@ func (q *Quorum) end() error {
 	return errors.Join(err, q.store.close())
 }
 
+// stacksMax bounds what is reported of them, in bytes.
+const stacksMax = 32 << 10
+
 // goroutines are the stacks of raft and of this package, to be reported.
 func goroutines() string {
 	b := make([]byte, 1<<20)
@@ -135,7 +138,8 @@ func goroutines() string {
 			ours = append(ours, stack)
 		}
 	}
-	return strings.Join(ours, "\n\n")
+	text := strings.Join(ours, "\n\n")
+	return text[:min(len(text), stacksMax)]
 }
 
 func (q *Quorum) start() error {
