@@ -126,6 +126,37 @@ func arrivedAll(t *testing.T, s *Site, rotten *Gateway) {
 	}
 }
 
+// publish has devices publish until so many messages are confirmed since the start.
+func publish(t *testing.T, s *Site, confirmed int64) {
+	t.Helper()
+	f := s.StartFleet(t.Context(), 12, 0, true, s.Gateways...)
+	must(t, s.Ledger.AwaitConfirmed(within(t, stepMax), confirmed))
+	must(t, f.Stop())
+	settled(t, s)
+}
+
+// unclosed counts the batches in a gateway's open segments, which are those that a start
+// reads.
+func unclosed(t *testing.T, g *Gateway) (batches int) {
+	t.Helper()
+	n, err := segstore.Inspect(g.Data)
+	must(t, err)
+	for _, seg := range n.Segments() {
+		if seg.State != "open" {
+			continue
+		}
+		must(t, n.Walk(seg.Slot, func(c segment.Commit) error {
+			for _, frame := range c.Frames {
+				if frame.Type == segment.FrameBatch && c.Frames[0].Type != segment.FrameSnapshot {
+					batches++
+				}
+			}
+			return nil
+		}, func(*segment.Damage) {}))
+	}
+	return batches
+}
+
 // awaitSeen waits until a gateway's status is as wanted.
 func awaitSeen(t *testing.T, g *Gateway, what string, is func(d *status.Document) bool) {
 	t.Helper()
@@ -142,19 +173,11 @@ func awaitSeen(t *testing.T, g *Gateway, what string, is func(d *status.Document
 	}
 }
 
-func publish(t *testing.T, s *Site) {
-	t.Helper()
-	f := s.StartFleet(t.Context(), 12, 0, true, s.Gateways...)
-	must(t, s.Ledger.AwaitConfirmed(within(t, stepMax), 30_000))
-	must(t, f.Stop())
-	settled(t, s)
-}
-
 // Scenario 26: flash rots under a gateway that leads and drains, while the uplink is
 // cut. What it can't read comes back from the other. (10 s)
 func TestScenario26RotUnderALeader(t *testing.T) {
 	s := startRotting(t, 2)
-	publish(t, s)
+	publish(t, s, 30_000)
 	g, err := s.Leader(t.Context())
 	must(t, err)
 	rot(t, g)
@@ -174,13 +197,17 @@ func warned(d *status.Document, code status.Code) bool {
 	return slices.ContainsFunc(d.Health, func(w status.Active) bool { return w.Code == code })
 }
 
-// The same, found by a start: the gateway mends what it finds missing before it is
-// in sync. (15 s)
+// The same, found by a start, which reads the open segments: the gateway mends what it
+// finds missing before it is in sync. The rest it finds when it drains, should it have to
+// lead again by then. (15 s)
 func TestScenario26RotBeforeAStart(t *testing.T) {
 	s := startRotting(t, 2)
-	publish(t, s)
+	publish(t, s, 30_000)
 	g, err := s.Leader(t.Context())
 	must(t, err)
+	for more := int64(30_500); unclosed(t, g) < 3*rotEvery; more += 500 { // a segment has just been closed
+		publish(t, s, more)
+	}
 	g.Kill()
 	rot(t, g)
 	must(t, g.Start(t.Context()))
@@ -194,9 +221,7 @@ func TestScenario26RotBeforeAStart(t *testing.T) {
 	s.Uplink.Mend(s.Centre.Address())
 	_, err = s.AwaitView(within(t, drainMax), 20*time.Millisecond, (*rig.View).Drained, nil)
 	must(t, err)
-	if more := mended(t, g); more != n {
-		t.Errorf("%d records were mended, and %d when it was in sync", more, n)
-	}
+	t.Logf("%d records were mended when all was drained", mended(t, g))
 	arrivedAll(t, s, g)
 }
 
@@ -205,7 +230,7 @@ func TestScenario26RotBeforeAStart(t *testing.T) {
 // third has the other copy go on. (30 s)
 func TestScenario26RotWhileTheOtherIsAway(t *testing.T) {
 	s := startRotting(t, 3)
-	publish(t, s)
+	publish(t, s, 30_000)
 	g, err := s.Leader(t.Context())
 	must(t, err)
 	d, err := g.seen(t.Context())
