@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashicorp/raft"
+
 	"cistern/gossip"
 	"cistern/gossip/metadata"
 )
@@ -64,7 +66,7 @@ func (k *Keeper) form(ctx context.Context, members []gossip.Member) {
 		p.Agreed = append(p.Agreed, s.Name)
 	}
 	k.Logger.Info("forming a site", "gateways", p.Members)
-	if err := q.raft.BootstrapCluster(configurationOf(servers)).Error(); err != nil {
+	if err := q.await(ctx, func() raft.Future { return q.raft.BootstrapCluster(configurationOf(servers)) }); err != nil {
 		k.Logger.Error("a site can't be formed", "error", err)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"cistern/gossip"
 	"cistern/gossip/controller"
 	"cistern/gossip/metadata"
@@ -146,7 +148,7 @@ func (k *Keeper) lead(ctx context.Context) bool {
 		return false
 	}
 	if k.leading.IsZero() {
-		if q.raft.Barrier(proposeTimeout).Error() != nil {
+		if q.await(ctx, func() raft.Future { return q.raft.Barrier(proposeTimeout) }) != nil {
 			return false
 		}
 		k.leading = time.Now()

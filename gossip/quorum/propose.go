@@ -80,17 +80,17 @@ func (q *Quorum) applyHere(ctx context.Context, change []byte) (metadata.Result,
 	}
 	f := q.raft.Apply(change, q.c.Profile.RPC)
 	done := make(chan error, 1)
-	// Raft ends it when the leader loses its majority, at the latest.
-	watched := q.tasks.spawn(func() {
+	// Raft ends it when the leader loses its majority, at the latest, unless it is
+	// shut down: then it may forget it.
+	go func() {
 		done <- f.Error()
 		<-q.proposals
-	})
-	if !watched {
-		return none, ErrUnknownFate // stopping
-	}
+	}()
 	select {
 	case err := <-done:
 		return resultOf(f, err)
+	case <-q.ended:
+		return none, fmt.Errorf("%w: %w", ErrUnknownFate, ErrStopped)
 	case <-ctx.Done():
 		return none, fmt.Errorf("%w: %w", ErrUnknownFate, ctx.Err())
 	}

@@ -27,6 +27,7 @@ type Quorum struct {
 
 	started chan struct{} // closed when raft is set and running
 	stopped chan struct{} // closed when Run begins to stop
+	ended   chan struct{} // closed when Run ends: what raft has not answered it never will
 	raft    *raft.Raft    // read it through running
 	trans   *transport
 	client  *client
@@ -50,7 +51,7 @@ func Open(c Config) (*Quorum, error) {
 		return nil, err
 	}
 	q := &Quorum{c: c, store: s, book: &addressBook{self: c.Name, at: map[string]string{}},
-		started: make(chan struct{}), stopped: make(chan struct{}), proposals: make(chan struct{}, proposalsMax)}
+		started: make(chan struct{}), stopped: make(chan struct{}), ended: make(chan struct{}), proposals: make(chan struct{}, proposalsMax)}
 	q.book.servers = q.Servers
 	q.machine = newMachine(s, &q.watch, c.Logger)
 	if err := errors.Join(q.machine.load(snapshots{s}), q.promise.load(s)); err != nil {
@@ -83,14 +84,15 @@ func (m *machine) load(s snapshots) error {
 }
 
 // Run takes part until ctx ends. A raft leader hands over first, within
-// limits. When Run returns nothing of the quorum is left running and the file
-// is closed.
+// limits. When Run returns nothing of the quorum is left running, save who waits for
+// what raft forgot, and the file is closed.
 func (q *Quorum) Run(ctx context.Context) error {
 	err := q.start()
 	if err != nil {
 		close(q.stopped)
 		return errors.Join(err, q.store.close())
 	}
+	defer close(q.ended)
 	serving, stopServing := context.WithCancel(context.Background())
 	q.tasks.spawn(func() { q.follow(serving) })
 	q.tasks.spawn(func() { q.serve(serving) })
@@ -203,22 +205,32 @@ func (q *Quorum) handOver() {
 		return
 	}
 	moved := q.raft.LeadershipTransfer()
-	done := make(chan struct{})
-	q.tasks.spawn(func() {
-		defer close(done)
-		if err := moved.Error(); err != nil {
-			q.c.Logger.Warn("raft leadership was not handed over", "error", err)
-		}
-	})
-	select {
-	case <-done:
-	case <-time.After(transferTimeout):
+	ctx, cancel := context.WithTimeout(context.Background(), transferTimeout)
+	defer cancel()
+	if err := q.await(ctx, func() raft.Future { return moved }); err != nil {
+		q.c.Logger.Warn("raft leadership was not handed over", "error", err)
 	}
 }
 
-// settle waits until no change is under way here, and lets none begin any more.
-// When raft is shut down it forgets what lies between its main loop and the state
-// machine (1.8, runFSM), and who waits for the fate of that waits for ever.
+// await waits for a future of raft's until ctx or Run ends. Raft forgets some when it
+// is shut down (1.8): changes that lie between its main loop and the state machine (runFSM), and
+// an order to hand over that lies before the main loop. Others come only when a
+// majority can write again. So no task is bound to one.
+func (q *Quorum) await(ctx context.Context, ask func() raft.Future) error {
+	done := make(chan error, 1)
+	go func() { done <- ask().Error() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-q.ended:
+		return raft.ErrRaftShutdown
+	}
+}
+
+// settle waits until no change is under way here, and lets none begin any more: when
+// raft is shut down it forgets some (await), and nobody would learn their fate.
 func (q *Quorum) settle() {
 	limit := time.After(settleTimeout)
 	for range cap(q.proposals) {

@@ -43,7 +43,7 @@ func (k *Keeper) keepServers(ctx context.Context) (calm bool) {
 		if (s.do == add || s.do == promote) && !k.fits(ctx, s, img.Site) {
 			continue // another may
 		}
-		if err := q.change(s); err != nil {
+		if err := q.change(ctx, s); err != nil {
 			k.Logger.Warn("raft's servers could not be changed", "step", s.do, "gateway", s.server.Name, "error", err)
 			return true
 		}
@@ -70,20 +70,24 @@ func (k *Keeper) fits(ctx context.Context, s step, site string) bool {
 }
 
 // change makes one step and waits until it is agreed on.
-func (q *Quorum) change(s step) error {
+func (q *Quorum) change(ctx context.Context, s step) error {
+	return q.await(ctx, func() raft.Future { return q.ask(s) })
+}
+
+func (q *Quorum) ask(s step) raft.Future {
 	id, addr := raft.ServerID(s.server.Name), raft.ServerAddress(joinPeer(s.server.Name, s.server.Address))
 	switch s.do {
 	case add, move:
 		if s.server.Voter {
-			return q.raft.AddVoter(id, addr, 0, proposeTimeout).Error()
+			return q.raft.AddVoter(id, addr, 0, proposeTimeout)
 		}
-		return q.raft.AddNonvoter(id, addr, 0, proposeTimeout).Error()
+		return q.raft.AddNonvoter(id, addr, 0, proposeTimeout)
 	case promote:
-		return q.raft.AddVoter(id, addr, 0, proposeTimeout).Error()
+		return q.raft.AddVoter(id, addr, 0, proposeTimeout)
 	case demote:
-		return q.raft.DemoteVoter(id, 0, proposeTimeout).Error()
+		return q.raft.DemoteVoter(id, 0, proposeTimeout)
 	default:
-		return q.raft.RemoveServer(id, 0, proposeTimeout).Error()
+		return q.raft.RemoveServer(id, 0, proposeTimeout)
 	}
 }
 

@@ -119,7 +119,16 @@ func (c *trackedConn) Close() error {
 	c.stream.mu.Lock()
 	delete(c.stream.conns, c)
 	c.stream.mu.Unlock()
-	return c.Conn.Close()
+	return abruptly(c.Conn)
+}
+
+// abruptly closes a connection without TLS's farewell: a peer that takes nothing would
+// hold that up for 5 s, one connection after the other.
+func abruptly(c net.Conn) error {
+	if below, ok := c.(interface{ NetConn() net.Conn }); ok {
+		return below.NetConn().Close()
+	}
+	return c.Close()
 }
 
 // siteAddr is a net.Addr that was given as text.

@@ -19,10 +19,16 @@ type transport struct {
 	mayVote func(candidate string) bool
 }
 
+// sentAtOnce is how many requests raft sends to a gateway beside each other: no more
+// than one. With more its leader waits for itself for ever when the follower refuses
+// one while others are under way (1.8, hashicorp/raft#612): its heartbeats go on, so it
+// leads on and agrees on nothing; and it never ends.
+const sentAtOnce = 1
+
 func newTransport(c *Config, s *stream, book *addressBook) *transport {
 	t := &transport{in: make(chan raft.RPC), done: make(chan struct{})}
 	t.NetworkTransport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		ServerAddressProvider: book, Logger: newRaftLog(c.Logger), Stream: s, MaxPool: 3, Timeout: c.Profile.RPC})
+		ServerAddressProvider: book, Logger: newRaftLog(c.Logger), Stream: s, MaxPool: 3, MaxRPCsInFlight: sentAtOnce, Timeout: c.Profile.RPC})
 	return t
 }
 
