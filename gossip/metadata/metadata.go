@@ -7,6 +7,7 @@
 package metadata
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -35,6 +36,11 @@ type PartitionID struct {
 
 // String returns "stream/partition", as logs and the command line show it.
 func (p PartitionID) String() string { return fmt.Sprintf("%s/%d", p.Stream, p.Partition) }
+
+// Compare orders partitions by stream and number, as [slices.SortFunc] wants it.
+func (p PartitionID) Compare(o PartitionID) int {
+	return cmp.Or(cmp.Compare(p.Stream, o.Stream), cmp.Compare(p.Partition, o.Partition))
+}
 
 // Acks says how many copies a confirmation waits for. On a site of one
 // gateway AcksLeader and AcksAll are the same: on this gateway's flash.

@@ -14,6 +14,7 @@ type counts struct {
 	elections atomic.Int64
 	broken    atomic.Int64
 	mended    atomic.Int64
+	scrubbed  atomic.Int64
 }
 
 // Stats is what the manager did since the process started.
@@ -22,11 +23,12 @@ type Stats struct {
 	Elections  int64 // won by this gateway
 	Broken     int64 // partitions stopped because an invariant did not hold
 	Mended     int64 // records that flash lost here and another copy gave back
+	Scrubbed   int64 // bytes of records read to see whether they still can be
 }
 
 // Stats returns the counts of this moment.
 func (m *Manager) Stats() Stats {
-	return Stats{ISRChanges: m.counts.alters.Load(), Elections: m.counts.elections.Load(), Broken: m.counts.broken.Load(), Mended: m.counts.mended.Load()}
+	return Stats{ISRChanges: m.counts.alters.Load(), Elections: m.counts.elections.Load(), Broken: m.counts.broken.Load(), Mended: m.counts.mended.Load(), Scrubbed: m.counts.scrubbed.Load()}
 }
 
 // handOver asks the controller for another leader: this one's journal is

@@ -35,6 +35,7 @@ type Config struct {
 	// Replicas and MinInsync say what the site makes of a stream's settings.
 	MinInsync     func(c metadata.StreamConfig, replicas int) int
 	ReplicaLagMax time.Duration
+	ScrubEvery    time.Duration // how often all that is kept is read; 0: never
 	Logger        *slog.Logger
 }
 
@@ -99,6 +100,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		m.startFetcher(f)
 	}
 	m.wg.Go(func() { m.mender.run(ctx) })
+	m.wg.Go(func() { (&scrubber{m: m, every: m.cfg.ScrubEvery}).run(ctx) })
 	m.mu.Unlock()
 	tick := time.NewTicker(tickInterval)
 	defer tick.Stop()
