@@ -110,7 +110,7 @@ func (s *site) openReplicas() (err error) {
 	}
 	s.replicas = replica.NewManager(replica.Config{
 		Store: a.store, Peers: s.peers, Controller: s.quorum, MinInsync: controller.MinInsync,
-		ReplicaLagMax: a.config.Site.ReplicaLagMax, Logger: a.log,
+		ReplicaLagMax: a.config.Site.ReplicaLagMax, ScrubEvery: a.config.Storage.ScrubEvery, Logger: a.log,
 	})
 	s.server = &peer.Server{Service: s.replicas, Logger: a.log}
 	s.forward, err = forward.New(forward.Config{

@@ -34,7 +34,7 @@ func (s *site) describe(d *status.Document) {
 		Quorum:      quorumStatus(q),
 		HealthScore: s.gossip.HealthScore(), Conflict: q.Conflict, NameConflict: s.namesake(),
 		ConfigDiffs: s.differing(), ISRChanges: stats.ISRChanges, Elections: stats.Elections,
-		Parking: parking(f), Mended: stats.Mended, Mending: s.mending(image),
+		Parking: parking(f), Mended: stats.Mended, Mending: s.mending(image), Scrubbed: stats.Scrubbed,
 	}
 	d.Site.Quorum.Removed = s.isRemoved()
 	d.Site.Members = s.members(image, d.Site.Quorum)

@@ -32,7 +32,8 @@ type Gateway struct {
 type Storage struct {
 	MaxBytes         int64 // 0: 80 % of what the file system could give at start
 	SegmentBytes     int64
-	DailyWriteBudget int64 // bytes a day that commit_window "auto" aims for; 0: no budget
+	DailyWriteBudget int64         // bytes a day that commit_window "auto" aims for; 0: no budget
+	ScrubEvery       time.Duration // how often all that is kept is read; 0: never
 }
 
 // MQTT is how devices hand over messages.
@@ -110,7 +111,8 @@ const (
 	dataDefault         = "cistern-data"
 	siteDefault         = "default"
 	memoryLimitDefault  = 28 << 20
-	writeBudgetDefault  = 8 << 30 // 3 TB a year: a common card outlives that, a bare commit per message it may not
+	writeBudgetDefault  = 8 << 30            // 3 TB a year: a common card outlives that, a bare commit per message it may not
+	scrubEveryDefault   = 7 * 24 * time.Hour // two copies seldom rot in between, and it is 1.8 kB/s of reading per GiB
 	segmentBytesDefault = 4 << 20
 	listenDefault       = "127.0.0.1:1883"
 )
@@ -120,7 +122,7 @@ func Default() Config {
 	c := Config{
 		Gateway: Gateway{Site: siteDefault, Data: dataDefault, MemoryLimit: memoryLimitDefault},
 		Site:    defaultSite(),
-		Storage: Storage{SegmentBytes: segmentBytesDefault, DailyWriteBudget: writeBudgetDefault},
+		Storage: Storage{SegmentBytes: segmentBytesDefault, DailyWriteBudget: writeBudgetDefault, ScrubEvery: scrubEveryDefault},
 		MQTT: MQTT{
 			ConnectionsMax: 1000,
 			PacketBytesMax: 256 << 10,

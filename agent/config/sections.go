@@ -46,6 +46,7 @@ func readStorage(t *table, s *Storage) {
 	t.size("max_bytes", &s.MaxBytes, 0, 1<<50)
 	t.size("segment_bytes", &s.SegmentBytes, segmentBytesMin, segstore.SegmentBytesMax)
 	t.size("daily_write_budget", &s.DailyWriteBudget, 0, 1<<50)
+	t.duration("scrub_every", &s.ScrubEvery, 0, 365*24*time.Hour)
 	if s.SegmentBytes%segment.PageSize != 0 {
 		t.fail("segment_bytes", "", "is %s; must be a multiple of %s", FormatSize(s.SegmentBytes), FormatSize(segment.PageSize))
 	}

@@ -24,8 +24,9 @@ type Site struct {
 	Elections    int64    `json:"elections"`     // won by this gateway, since start
 	Parking      Parking  `json:"parking"`
 
-	Mended  int64     `json:"mended_records"` // lost by this gateway's flash and given back by another copy, since start
-	Mending []Mending `json:"mending"`        // lost, and not back yet
+	Scrubbed int64     `json:"scrubbed_bytes"` // of records read only to see whether they can be, since start
+	Mended   int64     `json:"mended_records"` // lost by this gateway's flash and given back by another copy, since start
+	Mending  []Mending `json:"mending"`        // lost, and not back yet
 }
 
 // Mending is a range of records that this gateway's flash lost.

@@ -20,6 +20,8 @@ var siteFamilies = []metric{
 		perSite(func(s *Site) float64 { return float64(s.Elections) })},
 	{"cistern_mended_records_total", "counter", "Records that flash lost here and another gateway's copy gave back.",
 		perSite(func(s *Site) float64 { return float64(s.Mended) })},
+	{"cistern_scrubbed_bytes_total", "counter", "Bytes of records that were read only to see whether they can be.",
+		perSite(func(s *Site) float64 { return float64(s.Scrubbed) })},
 	{"cistern_mending_ranges", "gauge", "Ranges of records that flash lost here and that are not back yet.",
 		perSite(func(s *Site) float64 { return float64(len(s.Mending)) })},
 	{"cistern_batches_parked_total", "counter", "Batches that waited on this gateway's flash for their leader.",

@@ -23,7 +23,7 @@ func siteDocument() *Document {
 			},
 		}},
 		Site: &Site{
-			Name: "plant-7", ID: "x", Formed: true, HealthScore: 2, Elections: 5, ISRChanges: 3, Parking: Parking{HandedOver: 9}, Mended: 12,
+			Name: "plant-7", ID: "x", Formed: true, HealthScore: 2, Elections: 5, ISRChanges: 3, Parking: Parking{HandedOver: 9}, Mended: 12, Scrubbed: 9999,
 			Members: []Member{{Name: "a", Self: true, State: MemberAlive}, {Name: "b", State: MemberAlive}, {Name: "c", State: MemberDead, Fenced: true}},
 			Quorum:  Quorum{Leader: "a", Term: 7, Voters: []string{"a", "b", "c"}, HasQuorum: true},
 		},
@@ -109,7 +109,7 @@ func TestSiteMetrics(t *testing.T) {
 	for _, line := range []string{
 		`cistern_site_members{state="alive"} 2`, `cistern_site_members{state="dead"} 1`, `cistern_site_members{state="suspect"} 0`,
 		`cistern_site_quorum 1`, `cistern_site_quorum_term 7`, `cistern_site_fenced 0`, `cistern_gossip_health_score 2`,
-		`cistern_isr_changes_total 3`, `cistern_elections_total 5`, `cistern_mended_records_total 12`, `cistern_mending_ranges 0`, `cistern_batches_handed_over_total 9`,
+		`cistern_isr_changes_total 3`, `cistern_elections_total 5`, `cistern_scrubbed_bytes_total 9999`, `cistern_mended_records_total 12`, `cistern_mending_ranges 0`, `cistern_batches_handed_over_total 9`,
 		`cistern_partition_leader{stream="mqtt",partition="0"} 1`, `cistern_partition_leader{stream="mqtt",partition="1"} 0`,
 		`cistern_partition_leader_epoch{stream="mqtt",partition="0"} 4`, `cistern_partition_leaderless{stream="mqtt",partition="1"} 0`,
 		`cistern_partition_replicas{stream="mqtt",partition="0"} 3`, `cistern_partition_isr{stream="mqtt",partition="0"} 2`,
