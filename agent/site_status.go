@@ -212,6 +212,9 @@ func (s *site) describeView(r *status.Replication, v *replica.View, image *metad
 		r.Role = status.RoleFollower
 	}
 	r.Truncated = v.Truncated
+	if s := v.Starved; s != nil {
+		r.Starved = &status.Starved{First: s.First, Last: s.Last}
+	}
 	for _, f := range v.Followers {
 		one := status.Follower{Node: int32(f.Node), Name: nodeName(image, f.Node), Lag: f.Lag, CaughtUp: -1}
 		if f.CaughtUp > 0 {

@@ -54,7 +54,7 @@ func (j *SiteJudge) Judge(h *Health, d *Document) {
 }
 
 func (j *SiteJudge) partitions(h *Health, d *Document) {
-	var under, without []string
+	var under, without, starved []string
 	unclean := int64(0)
 	for _, s := range d.Streams {
 		for i := range s.Partitions {
@@ -64,12 +64,16 @@ func (j *SiteJudge) partitions(h *Health, d *Document) {
 			if p.UnderReplicated {
 				under = append(under, name)
 			}
+			if s := p.Starved; s != nil {
+				starved = append(starved, fmt.Sprintf("%s offsets %d to %d", name, s.First, s.Last))
+			}
 			if j.lasts("leader of "+name, p.Leader == "") {
 				without = append(without, name)
 			}
 		}
 	}
 	h.Update(UnderReplicated, len(under) > 0, "%s", list(under))
+	h.Update(CopyStarved, len(starved) > 0, "%s", list(starved))
 	h.Update(PartitionLeaderless, len(without) > 0, "%s", list(without))
 	h.Update(RecordsGivenUp, j.grew(unclean), "%d unclean elections ever", unclean)
 }

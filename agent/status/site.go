@@ -118,8 +118,15 @@ type Replication struct {
 	MinInsync       int        `json:"min_insync,omitempty"`
 	UnderReplicated bool       `json:"under_replicated,omitempty"` // fewer in sync than replicas
 	Followers       []Follower `json:"followers,omitempty"`        // known where Role is leader
+	Starved         *Starved   `json:"starved,omitempty"`          // what a follower waits in front of; the same
 	Truncated       int64      `json:"records_truncated,omitempty"`
 	Unclean         int32      `json:"elections_unclean,omitempty"` // ever; each gave up records
+}
+
+// Starved is a range of offsets that no gateway has.
+type Starved struct {
+	First int64 `json:"first"`
+	Last  int64 `json:"last"`
 }
 
 // What Role can be.

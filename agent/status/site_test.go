@@ -55,6 +55,8 @@ func TestSiteJudge(t *testing.T) {
 	}{
 		{"under-replicated", func(d *Document) { d.Site.Mended = 0 }, []Code{UnderReplicated}, "mqtt/0"},
 		{"well", func(d *Document) { d.Streams[0].Partitions[0].UnderReplicated = false }, nil, ""},
+		{"starved", func(d *Document) { d.Streams[0].Partitions[0].Starved = &Starved{70, 79} }, []Code{CopyStarved}, "mqtt/0 offsets 70 to 79"},
+		{"starved no more", func(d *Document) { d.Streams[0].Partitions[0].Starved = nil }, nil, ""},
 		{"mended", func(d *Document) { d.Site.Mended = 12 }, []Code{RecordsMended}, "12 records since the start"},
 		{"mending", func(d *Document) {
 			d.Site.Mended = 0

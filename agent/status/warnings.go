@@ -34,6 +34,7 @@ const (
 	GatewayFenced       Code = "GATEWAY_FENCED"
 	RecordsParked       Code = "RECORDS_PARKED"
 	UnderReplicated     Code = "UNDER_REPLICATED"
+	CopyStarved         Code = "COPY_STARVED"
 	ConfigDiffers       Code = "CONFIG_DIFFERS"
 	DiskNearlyFull      Code = "DISK_NEARLY_FULL"
 	UnderVoltage        Code = "UNDER_VOLTAGE"
@@ -104,6 +105,8 @@ var Warnings = []Warning{
 		"They are on this gateway's flash only, since the leaders of their partitions don't take them now, and are handed over in order when they do. The devices of held ones wait for their confirmation meanwhile. `cistern site` shows who is missing."},
 	{UnderReplicated, Warn, "partitions have fewer copies than they should",
 		"A gateway that fails now may take with it what the others don't have yet. `cistern partitions` shows whose copy is missing; copies of a gateway that is away for longer than replace_after are given to others."},
+	{CopyStarved, Warn, "a copy can't go on behind records that no gateway has",
+		"Flash lost them here, and the gateway whose copy waits in front of them (`cistern partitions` shows who is missing) stays out of sync until all up to there is confirmed and drained: see that an uplink works, and that enough gateways are in sync. To drain on without them: `cistern drain skip STREAM/PARTITION --to OFFSET`, with the offset behind the last."},
 	{ConfigDiffers, Warn, "this gateway's file describes streams otherwise than the site",
 		"The site's settings count. Make them those of this file with `cistern site apply`, or correct the file."},
 	{DiskNearlyFull, Warn, "flash is nearly full",

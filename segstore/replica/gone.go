@@ -2,6 +2,7 @@ package replica
 
 import (
 	"errors"
+	"time"
 
 	"cistern/segstore"
 )
@@ -32,11 +33,28 @@ func (l *local) mayPass(fp *FetchPartition, said *FetchedPartition, next int64) 
 	return next > fp.Offset && next <= said.HighWatermark && (empty || next <= l.log.Drained())
 }
 
-// sayStarved tells once of each place that a follower waits there.
+// Starved is a range of offsets that no copy has, and in front of which a follower waits.
+type Starved struct{ First, Last int64 }
+
+// starvedKept is how long after it asked a follower counts as waiting; it asks again
+// within fetchRetryMax.
+const starvedKept = 10 * time.Second
+
+// starving is what a follower waits in front of now, nil when none does; l.mu is held.
+func (l *local) starving() *Starved {
+	if l.starves == 0 || l.m.now()-l.starves > starvedKept {
+		return nil
+	}
+	s := l.starved
+	return &s
+}
+
+// sayStarved notes that a follower waits, and tells once of each place.
 func (l *local) sayStarved(c *segstore.CorruptError) {
+	now := Starved{c.FirstOffset, c.LastOffset}
 	l.mu.Lock()
-	news := l.starved != c.FirstOffset
-	l.starved = c.FirstOffset
+	news := l.starves == 0 || l.starved.First != now.First
+	l.starved, l.starves = now, l.m.now()
 	l.mu.Unlock()
 	if news {
 		l.m.log.Error("a follower can't be given records that flash lost here and no other copy has; it stays out of sync, and goes on behind them once all up to there is confirmed and drained: see that an uplink works and enough gateways are in sync",

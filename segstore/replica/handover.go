@@ -66,6 +66,7 @@ type View struct {
 	Status
 	StartOffset, EndOffset int64
 	Truncated              int64
+	Starved                *Starved // nil: no follower waits so
 }
 
 // Views returns the state of every partition kept here.
@@ -73,7 +74,7 @@ func (m *Manager) Views() []View {
 	var out []View
 	for _, l := range m.all() {
 		l.mu.Lock()
-		v := View{Partition: l.id, Status: l.p.Status()}
+		v := View{Partition: l.id, Status: l.p.Status(), Starved: l.starving()}
 		l.mu.Unlock()
 		v.StartOffset, v.EndOffset, v.Truncated = l.log.StartOffset(), l.log.EndOffset(), l.log.Truncated()
 		out = append(out, v)

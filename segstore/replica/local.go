@@ -26,9 +26,10 @@ type local struct {
 	drained map[metadata.NodeID]int64 // what each follower was told last
 	saved   time.Duration             // when the small facts were last put
 	unsaved bool
-	broken  bool     // stopped, and that was said
-	heals   *healing // nil: nothing to heal
-	starved int64    // where a follower was last found to wait for what nobody has
+	broken  bool          // stopped, and that was said
+	heals   *healing      // nil: nothing to heal
+	starved Starved       // what nobody has and a follower was last found to wait in front of
+	starves time.Duration // when that was
 }
 
 // waiting is an append that is on flash here and not yet everywhere.

@@ -72,13 +72,10 @@ func TestNowhereMiddle(t *testing.T) {
 	lead.rot(sent[7])
 	lead.rot(sent[20])
 	w.renewed(fresh)
-	said := func() bool {
-		l := lead.m.local(townStream)
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return l.starved == 70
-	}
-	w.until("told", said)
+	w.until("told", func() bool {
+		s := lead.m.Views()[0].Starved
+		return s != nil && *s == Starved{70, 79}
+	})
 	time.Sleep(3 * tickInterval) // in which it might begin anew
 	if start, end := fresh.ends(); start != 0 || end != 70 || w.joined(fresh) {
 		t.Fatalf("the new card holds %d to %d, in sync: %v", start, end-1, w.joined(fresh))
