@@ -167,6 +167,12 @@ func brief(d *status.Document) string {
 	for _, h := range d.Health {
 		b += fmt.Sprintf("; %s: %s", h.Code, h.Detail)
 	}
+	if d.Site != nil {
+		b += fmt.Sprintf("; quorum led by %q in term %d", d.Site.Quorum.Leader, d.Site.Quorum.Term)
+		if m := d.Site.Self(); m != nil {
+			b += fmt.Sprintf(", registered in incarnation %d, fenced %t", m.Incarnation, m.Fenced)
+		}
+	}
 	for _, s := range d.Streams {
 		for _, p := range s.Partitions {
 			b += fmt.Sprintf("; %s/%d: %d drained of %d, %s %s", s.Name, p.Partition, p.Drained, p.HighWatermark, p.Drain, p.Error)

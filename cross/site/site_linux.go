@@ -41,7 +41,7 @@ type Site struct {
 
 	programs rig.Programs
 	dir      string
-	more     string // TOML for every gateway
+	more     string // TOML for every gateway, before its section [site]
 	fleets   int    // started so far
 	oneWay   bool   // a gateway's file names only those before it
 	apart    bool   // the uplink ends at Modem
@@ -51,13 +51,8 @@ type Site struct {
 	stay     string // rebalance_after; "" is the least that is allowed
 }
 
-// Start makes a site of n gateways and returns when it is formed and every copy
-// in sync. more is TOML for each of them, before its section [site].
-func Start(ctx context.Context, p rig.Programs, n int, more string) (*Site, error) {
-	return start(ctx, p, n, &Site{more: more})
-}
-
-// start is Start of a site with more said about it.
+// start makes a site of n gateways, of which s says how they are to be, and returns
+// when it is formed and every copy in sync.
 func start(ctx context.Context, p rig.Programs, n int, s *Site) (*Site, error) {
 	err := s.prepare(p)
 	for range n {
