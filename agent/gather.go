@@ -28,9 +28,14 @@ func (a *Agent) Status() *status.Document {
 		MQTT:    a.devices(),
 		Sources: a.brokers(),
 	}
-	d.Uplink, d.Streams = a.uplink(now)
-	if a.site != nil {
-		a.site.describe(d)
+	if a.site == nil {
+		d.Uplink, d.Streams = a.uplink(now)
+	} else {
+		// Parked first: what is handed over meanwhile is then seen in both places, and
+		// not in neither.
+		parked := a.site.forward.Status()
+		d.Uplink, d.Streams = a.uplink(now)
+		a.site.describe(d, parked)
 	}
 	if a.updates != nil {
 		d.Machine = a.updates.known()

@@ -18,6 +18,10 @@ import (
 // bbolt writes it.
 const (
 	cursorInterval = 5 * time.Minute
+	// cursorQuiet is how long drains have had nothing to do when what is left is told
+	// ahead of its time, so that an idle site soon writes nothing any more. The next
+	// telling is an interval later for it: there are no more of them.
+	cursorQuiet = 10 * time.Second
 	// cursorRecords have been drained, of all partitions together: told sooner,
 	// but not before cursorPause has passed. Their bytes are far more than those
 	// of the agreement.
@@ -37,7 +41,10 @@ type cursors struct {
 	mu     sync.Mutex
 	drains map[metadata.PartitionID]*draining // that this gateway drains
 	told   time.Time                          // when positions were told last
-	behind int64                              // records drained since then
+	due    time.Time                          // when they are told at the latest
+	ahead  bool                               // they were told before that, when drains were quiet
+	put    time.Time                          // when a drain put something last
+	behind int64                              // records drained since told
 }
 
 // draining is one partition that this gateway drains.
@@ -50,7 +57,8 @@ type draining struct {
 }
 
 func newCursors(s *site) *cursors {
-	return &cursors{site: s, drains: map[metadata.PartitionID]*draining{}, told: time.Now()}
+	now := time.Now()
+	return &cursors{site: s, drains: map[metadata.PartitionID]*draining{}, told: now, due: now.Add(cursorInterval)}
 }
 
 // partitionOf is the inverse of the drain's key, "drain/stream/partition".
@@ -84,7 +92,7 @@ func (c *cursors) Put(key string, value []byte) {
 	defer c.mu.Unlock()
 	if d := c.drains[p]; err == nil && d != nil {
 		d.seq++
-		d.latest, d.number = value, d.seq
+		d.latest, d.number, c.put = value, d.seq, time.Now()
 	}
 }
 
@@ -142,12 +150,36 @@ func (c *cursors) now() map[metadata.PartitionID]duty {
 // tell brings positions to the site when it is time.
 func (c *cursors) tell(ctx context.Context) {
 	c.count()
-	since := time.Since(c.told)
-	if since < cursorInterval && (c.behind < cursorRecords || since < cursorPause) {
-		return
+	if c.isTime(time.Now()) {
+		c.tellAll(ctx, c.toSite)
 	}
-	c.told, c.behind = time.Now(), 0
-	c.tellAll(ctx, c.toSite)
+}
+
+// isTime says whether to tell positions now, and when it says so it is noted as done.
+func (c *cursors) isTime(now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !now.Before(c.due), c.behind >= cursorRecords && now.Sub(c.told) >= cursorPause:
+		c.due, c.ahead = now.Add(cursorInterval), false
+	case !c.ahead && c.isQuiet(now):
+		c.due, c.ahead = c.due.Add(cursorInterval), true
+	default:
+		return false
+	}
+	c.told, c.behind = now, 0
+	return true
+}
+
+// isQuiet says whether there is something to tell, and nothing has been added to it
+// for a while.
+func (c *cursors) isQuiet(now time.Time) bool {
+	for _, d := range c.drains {
+		if d.latest != nil {
+			return now.Sub(c.put) >= cursorQuiet
+		}
+	}
+	return false
 }
 
 // tellLast brings what is left to the site at a stop, when drains have ended: what a

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"cistern/gossip/metadata"
 )
@@ -78,5 +80,52 @@ func TestTellingAllPositions(t *testing.T) {
 	}
 	if told != 2 {
 		t.Errorf("told %d times", told)
+	}
+}
+
+// What is left when drains become quiet is told soon, and then nothing more until
+// there is something. However often they become quiet, positions are not told more
+// than once each interval on the whole.
+func TestWhenPositionsAreTold(t *testing.T) {
+	const day = 24 * time.Hour
+	for name, test := range map[string]struct {
+		puts func(at time.Duration) bool
+		want func(told []time.Duration) bool
+	}{
+		"never": {func(time.Duration) bool { return false }, func(told []time.Duration) bool { return len(told) == 0 }},
+		"busy for 100 s": {func(at time.Duration) bool { return at < 100*time.Second },
+			func(told []time.Duration) bool { return len(told) == 1 && told[0] == 99*time.Second+cursorQuiet }},
+		"busy for 400 s": {func(at time.Duration) bool { return at < 400*time.Second },
+			func(told []time.Duration) bool {
+				return len(told) == 2 && told[0] == cursorInterval && told[1] == 399*time.Second+cursorQuiet
+			}},
+		"always busy": {func(time.Duration) bool { return true },
+			func(told []time.Duration) bool { return len(told) == int(day/cursorInterval)-1 }},
+		"again and again": {func(at time.Duration) bool { return at%(15*time.Second) == 0 },
+			func(told []time.Duration) bool { return len(told) <= int(day/cursorInterval) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCursors(nil)
+				p := metadata.PartitionID{Stream: "s"}
+				c.drains[p] = &draining{}
+				var told []time.Duration
+				for at := time.Duration(0); at < day; at += time.Second {
+					if test.puts(at) {
+						c.Put("drain/s/0", []byte("at"))
+					}
+					if c.isTime(time.Now()) {
+						c.tellAll(t.Context(), func(context.Context, []metadata.PutDrain) error {
+							told = append(told, at)
+							return nil
+						})
+					}
+					time.Sleep(time.Second)
+				}
+				if !test.want(told) {
+					t.Errorf("told %d times, first after %v", len(told), told[:min(3, len(told))])
+				}
+			})
+		})
 	}
 }

@@ -23,12 +23,11 @@ func (s *site) streams() (all []metadata.StreamConfig) {
 	return all
 }
 
-// describe adds to a status what there is to say of the site.
-func (s *site) describe(d *status.Document) {
+// describe adds to a status what there is to say of the site, f of what is parked.
+func (s *site) describe(d *status.Document, f forward.Status) {
 	image := s.image()
 	q := s.quorum.Status()
 	stats := s.replicas.Stats()
-	f := s.forward.Status()
 	d.Site = &status.Site{
 		Name: s.a.config.Gateway.Site, ID: image.Site, Formed: image.Site != "",
 		Quorum:      quorumStatus(q),

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +30,8 @@ boots on trial, and has to be good and in sync again before the next one begins.
 At the first one that goes wrong it stops. The same command goes on where it
 stopped: gateways that run the version already are left out, as are those of
 another board and those that run from no image. With --dry-run it shows the order,
-and exits with 1 if something is in the way.
+and exits with 1 if something is in the way. What may be over in a moment is waited
+for: up to 30 s before it begins, and longer on the way.
 
 It asks every gateway itself, by its site port: this machine has to reach them all.
 `
@@ -47,7 +50,15 @@ func newSiteUpdate() *cobra.Command {
 			}
 			fmt.Fprintln(c.OutOrStdout(), file)
 			w := &walk{file: file, progress: newProgress(c)}
-			if err := w.plan(c.Context(), &where); err != nil {
+			dialer, err := where.dialer()
+			if err != nil {
+				return err
+			}
+			here, err := where.agent()
+			if err != nil {
+				return err
+			}
+			if err := w.plan(c.Context(), here, dialer.Dial, planMax); err != nil {
 				return err
 			}
 			if err := w.show(c.OutOrStdout()); err != nil {
@@ -77,35 +88,51 @@ type stop struct {
 	skip    string // why it is left out; "" is not
 }
 
-// plan asks every gateway of the site what it runs, and puts them in order.
-func (w *walk) plan(ctx context.Context, where *place) error {
-	dialer, err := where.dialer()
-	if err != nil {
-		return err
+// dial reaches a gateway's site port.
+type dial = func(ctx context.Context, address, protocol string) (net.Conn, error)
+
+// plan asks every gateway of the site what it runs, and puts them in order. What may be
+// over in a moment (somebody is suspected, a copy is a batch behind) is waited for.
+func (w *walk) plan(ctx context.Context, here *status.Client, to dial, waitMax time.Duration) error {
+	deadline := time.Now().Add(waitMax)
+	for said := false; ; said = true {
+		lasts, err := w.planNow(ctx, here, to)
+		if err != nil || w.trouble == "" || lasts || !time.Now().Before(deadline) {
+			return err
+		}
+		if !said {
+			w.progress.say("waiting up to %s: %s", humanAge(waitMax), w.trouble)
+		}
+		if pause(ctx, askEvery) != nil {
+			return fmt.Errorf("broken off while waiting for the site: %s", w.trouble)
+		}
 	}
-	here, err := where.agent()
-	if err != nil {
-		return err
-	}
+}
+
+// planNow is plan by one look. What is in the way lasts when a moment does not end it.
+func (w *walk) planNow(ctx context.Context, here *status.Client, to dial) (lasts bool, err error) {
 	d, err := here.Status(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if d.Site == nil {
-		return hinted(status.ErrAlone, "`cistern update apply` updates a single gateway")
+		return false, hinted(status.ErrAlone, "`cistern update apply` updates a single gateway")
 	}
-	w.trouble = siteTrouble(d, nil)
+	w.stops, w.trouble = nil, siteTrouble(d, nil)
+	lasts = !d.Site.Formed || slices.ContainsFunc(d.Site.Members, func(m status.Member) bool {
+		return m.State == status.MemberDead || m.State == status.MemberLeft
+	})
 	for _, m := range inOrder(d.Site.Members) {
 		s := &stop{name: m.Name, zone: m.Zone, drained: m.Draining, agent: here}
 		if !m.Self {
-			s.agent = status.NewRemoteClient(m.Address, dialer.Dial)
+			s.agent = status.NewRemoteClient(m.Address, to)
 		}
 		if err := w.look(ctx, s, m.State); err != nil {
-			return err
+			return false, err
 		}
 		w.stops = append(w.stops, s)
 	}
-	return nil
+	return lasts, nil
 }
 
 // inOrder goes zone by zone: copies of a partition lie in different zones, so the

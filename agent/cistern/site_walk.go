@@ -20,6 +20,9 @@ type walk struct {
 
 // Limits of a walk.
 const (
+	// planMax is how long what is in the way may take to be over before anything is
+	// done. Longer, and the operator had better look.
+	planMax = 30 * time.Second
 	// wholeMax is how long copies may take to come in sync before a gateway is
 	// taken out: one that was away has to read what it missed.
 	wholeMax = 30 * time.Minute

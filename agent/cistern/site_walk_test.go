@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"cistern/agent/status"
 	"cistern/firmware/machine"
@@ -23,6 +26,7 @@ type walked struct {
 	mu       sync.Mutex
 	doc      *status.Document
 	machines []*machinetest.Machine
+	sockets  []string
 	cut      string // a gateway that can't reach the others when it is to undo an order
 }
 
@@ -124,7 +128,7 @@ func startWalk(t *testing.T, gateways int, out io.Writer) (*walked, *walk) {
 			_ = server.Run(ctx)
 		}()
 		t.Cleanup(func() { cancel(); <-ended })
-		site.machines = append(site.machines, m)
+		site.machines, site.sockets = append(site.machines, m), append(site.sockets, server.Socket)
 		w.stops = append(w.stops, &stop{name: name(n), agent: status.NewClient(server.Socket)})
 	}
 	return site, w
@@ -136,6 +140,66 @@ type hearer func(line string)
 func (l hearer) Write(b []byte) (int, error) {
 	l(strings.TrimSuffix(string(b), "\n"))
 	return len(b), nil
+}
+
+// planned plans the walk anew, by way of the last gateway.
+func planned(t *testing.T, site *walked, w *walk, waitMax time.Duration) error {
+	t.Helper()
+	site.change(func(d *status.Document) {
+		for i := range d.Site.Members {
+			d.Site.Members[i].Address, d.Site.Members[i].Self = fmt.Sprint(i), i == len(d.Site.Members)-1
+		}
+	})
+	sockets := site.sockets
+	return w.plan(t.Context(), status.NewClient(sockets[len(sockets)-1]), func(ctx context.Context, address, _ string) (net.Conn, error) {
+		i, err := strconv.Atoi(address)
+		if err != nil {
+			return nil, err
+		}
+		return new(net.Dialer).DialContext(ctx, "unix", sockets[i])
+	}, waitMax)
+}
+
+// What is over in a moment does not keep a walk from beginning, and is said once. What
+// a moment does not end is not waited for, nor anything for ever.
+func TestPlanWaitsAMoment(t *testing.T) {
+	suspect := func(d *status.Document) { d.Site.Member("a").State = status.MemberSuspect }
+	behind := func(d *status.Document) { d.Streams[0].Partitions[1].ISR = []string{"b"} }
+	for name, test := range map[string]struct {
+		change  func(d *status.Document)
+		waitMax time.Duration
+		over    bool // when it is heard that it is waited for
+		said    int
+		want    string
+	}{
+		"well":     {func(*status.Document) {}, time.Hour, false, 0, ""},
+		"suspect":  {suspect, time.Hour, true, 1, ""},
+		"behind":   {behind, time.Hour, true, 1, ""},
+		"for ever": {behind, 2*askEvery - askEvery/2, false, 1, "mqtt/1 has 1 of 2 copies in sync"},
+		"dead":     {func(d *status.Document) { d.Site.Member("a").State = status.MemberDead }, time.Hour, false, 0, "a is dead"},
+		"left":     {func(d *status.Document) { d.Site.Member("a").State = status.MemberLeft }, time.Hour, false, 0, "a is left"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var site *walked
+			said := 0
+			site, w := startWalk(t, 3, hearer(func(line string) {
+				if said++; !strings.HasPrefix(line, "waiting up to ") {
+					t.Errorf("%q", line)
+				}
+				if test.over {
+					site.change(func(d *status.Document) {
+						d.Site.Member("a").State, d.Streams[0].Partitions[1].ISR = status.MemberAlive, d.Streams[0].Partitions[1].Replicas
+					})
+				}
+			}))
+			site.change(test.change)
+			err := planned(t, site, w, test.waitMax)
+			if err != nil || w.trouble != test.want || said != test.said || len(w.stops) != 3 || w.stops[2].name != "c" {
+				t.Errorf("%v, %q, said %d times, %d stops", err, w.trouble, said, len(w.stops))
+			}
+		})
+	}
 }
 
 // An update takes its time to be written. A gateway that went away meanwhile is

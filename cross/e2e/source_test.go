@@ -7,11 +7,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"cistern/agent/status"
 	"cistern/cross/rig"
 )
 
@@ -91,7 +93,7 @@ func startMosquitto(t *testing.T) string {
 func awaitSource(t *testing.T, s *rig.Site) {
 	t.Helper()
 	for ctx := within(t, 20*time.Second); ; {
-		if now, err := s.Gateway.Status(ctx); err == nil && len(now.Sources) == 1 && now.Sources[0].Connected {
+		if now, err := s.Gateway.Status(ctx); err == nil && len(now.Sources) == 1 && subscribed(&now.Sources[0]) {
 			return
 		}
 		select {
@@ -100,6 +102,10 @@ func awaitSource(t *testing.T, s *rig.Site) {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
+}
+
+func subscribed(s *status.Source) bool {
+	return s.Connected && len(s.Subscriptions) > 0 && !slices.ContainsFunc(s.Subscriptions, func(f status.Subscription) bool { return !f.Granted })
 }
 
 // publishSource publishes numbered messages to the broker, over one connection

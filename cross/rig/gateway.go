@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -32,6 +33,16 @@ type Gateway struct {
 	dir     string // configuration and socket
 	process *Process
 	client  *status.Client
+
+	mu     sync.Mutex
+	now    life // as it was seen last
+	former life // as it was seen last of the process before
+}
+
+// life is a gateway's process as its site knows it: each start is another one.
+type life struct {
+	id          int32
+	incarnation uint64
 }
 
 // NewGateway writes the configuration of a gateway into dir, which should have
@@ -76,6 +87,7 @@ func (g *Gateway) Start(ctx context.Context) error {
 		return err
 	}
 	g.process = p
+	g.begin()
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	for {
@@ -107,7 +119,13 @@ func (g *Gateway) Terminate() error { return g.process.Stop(syscall.SIGTERM) }
 func (g *Gateway) Process() *Process { return g.process }
 
 // Status asks the gateway how it is.
-func (g *Gateway) Status(ctx context.Context) (*status.Document, error) { return g.client.Status(ctx) }
+func (g *Gateway) Status(ctx context.Context) (*status.Document, error) {
+	d, err := g.client.Status(ctx)
+	if err == nil {
+		g.see(d)
+	}
+	return d, err
+}
 
 // Run runs another command of the program on this gateway's configuration, like
 // "check", and returns what it printed.
@@ -148,6 +166,12 @@ func brief(d *status.Document) string {
 	b := fmt.Sprintf("backlog %d records, uplink %s %s", d.BacklogTotal().Records, d.Uplink.State, d.Uplink.Error)
 	for _, h := range d.Health {
 		b += fmt.Sprintf("; %s: %s", h.Code, h.Detail)
+	}
+	if d.Site != nil {
+		b += fmt.Sprintf("; quorum led by %q in term %d", d.Site.Quorum.Leader, d.Site.Quorum.Term)
+		if m := d.Site.Self(); m != nil {
+			b += fmt.Sprintf(", registered in incarnation %d, fenced %t", m.Incarnation, m.Fenced)
+		}
 	}
 	for _, s := range d.Streams {
 		for _, p := range s.Partitions {

@@ -103,12 +103,14 @@ func (s *Site) AddMember(p Programs, expect int, more string) (*Gateway, error) 
 }
 
 // AwaitInSync returns when every running gateway knows of streams, all of which
-// have a leader and every copy in sync, and lets devices in.
+// have a leader and every copy in sync, and lets devices in. What one remembers of
+// its life before is not believed: it has to be registered in this one, and to hear
+// of the quorum.
 func (s *Site) AwaitInSync(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, formTimeout)
 	defer cancel()
 	for _, g := range s.Gateways {
-		if err := g.AwaitStatus(ctx, inSync); err != nil {
+		if err := g.AwaitStatus(ctx, func(d *status.Document) bool { return inSync(d) && g.isRegistered(d) }); err != nil {
 			return fmt.Errorf("%s: the copies are not in sync: %w", g.Name, err)
 		}
 	}
@@ -127,6 +129,42 @@ func inSync(d *status.Document) bool {
 		}
 	}
 	return true
+}
+
+// begin forgets what was seen of the process before, but for who it was.
+func (g *Gateway) begin() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.former = g.now
+}
+
+func (g *Gateway) see(d *status.Document) {
+	if now, ok := lifeIn(d); ok {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.now = now
+	}
+}
+
+// isRegistered tells whether the site knows this life of the gateway, by its own word:
+// a gateway that has just started shows what lies on its flash.
+func (g *Gateway) isRegistered(d *status.Document) bool {
+	now, ok := lifeIn(d)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return ok && now != g.former && d.Site.Quorum.HasQuorum && !d.Site.Self().Fenced
+}
+
+// lifeIn is who a gateway says it is, false when it is not registered.
+func lifeIn(d *status.Document) (life, bool) {
+	if d.Site == nil {
+		return life{}, false
+	}
+	m := d.Site.Self()
+	if m == nil || m.ID == 0 || m.Incarnation == 0 {
+		return life{}, false
+	}
+	return life{m.ID, m.Incarnation}, true
 }
 
 // AwaitStatus returns when the gateway's status is as wanted. A gateway that

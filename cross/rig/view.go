@@ -94,11 +94,17 @@ func (v *View) Leaders() []string {
 	return names
 }
 
-// Drained tells whether everything the site holds is at the centre.
+// Drained tells whether everything the site holds is at the centre. A view is put
+// together from several moments: where a batch may have been handed over between two
+// of them, it takes a second view to be sure.
 func (v *View) Drained() bool {
 	for i := range v.Partitions {
-		if v.Partitions[i].Role != status.RoleLeader {
+		p := &v.Partitions[i]
+		if p.Role != status.RoleLeader {
 			return false // who could tell has not spoken
+		}
+		if p.EndOffset != p.HighWatermark {
+			return false // it has been taken, and is about to be confirmed
 		}
 	}
 	return v.Backlog() == 0 && v.Parked.Records == 0

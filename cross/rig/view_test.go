@@ -22,7 +22,7 @@ func says(name string, parked int64, partitions ...status.Partition) *status.Doc
 }
 
 func copyOf(role, leader string, epoch int32, hw, drained int64) status.Partition {
-	p := status.Partition{HighWatermark: hw, Drained: drained}
+	p := status.Partition{HighWatermark: hw, EndOffset: hw, Drained: drained}
 	p.Role, p.Leader, p.LeaderEpoch = role, leader, epoch
 	return p
 }
@@ -48,13 +48,15 @@ func TestView(t *testing.T) {
 
 func TestDrained(t *testing.T) {
 	for _, c := range []struct {
-		parked, drained int64
-		want            bool
-	}{{0, 9, true}, {1, 9, false}, {0, 8, false}} {
+		parked, drained, end int64
+		want                 bool
+	}{{0, 9, 9, true}, {1, 9, 9, false}, {0, 8, 9, false}, {0, 9, 10, false}} {
+		p := copyOf(status.RoleLeader, "", 1, 9, c.drained)
+		p.EndOffset = c.end
 		v := &View{}
-		v.add(says("a", c.parked, copyOf(status.RoleLeader, "", 1, 9, c.drained)))
+		v.add(says("a", c.parked, p))
 		if v.Drained() != c.want {
-			t.Errorf("parked %d, drained %d of 9: %v", c.parked, c.drained, !c.want)
+			t.Errorf("parked %d, drained %d of 9, end %d: %v", c.parked, c.drained, c.end, !c.want)
 		}
 	}
 }

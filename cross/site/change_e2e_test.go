@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"cistern/agent/status"
-	"cistern/cross/rig"
 )
 
 // A fourth gateway joins a site of three under load and is given copies, calmly,
@@ -100,12 +99,7 @@ func TestReplacedWhenAwayTooLong(t *testing.T) {
 // could miss it, and has to be told by the others who they are. (8 s, beside others)
 func TestFirstGatewayNamesNobody(t *testing.T) {
 	takeTurn(t)
-	if err := Needs(); err != nil {
-		t.Skip(err)
-	}
-	s, err := start(t.Context(), &Site{Site: &rig.Site{}, Ledger: rig.NewLedger(), programs: programs, more: Stream(3, 2), oneWay: true}, 3)
-	must(t, err)
-	watched(t, s)
+	s := startAs(t, 3, &Site{more: Stream(3, 2), oneWay: true})
 	first := s.Gateways[0]
 	for range often(3, 30) {
 		began := time.Now()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	"cistern/cross/rig"
@@ -71,8 +72,12 @@ func Examine(journals []*Journal, insync map[metadata.PartitionID][]string, l *r
 		}
 	}
 	f.renamed(journals)
-	copies := 0
+	copies, insync := 0, maps.Clone(insync)
 	for id, names := range insync {
+		if len(names) == 0 {
+			f.Damage.note("%s: nobody is in sync, so there is no copy to look at", id)
+			delete(insync, id)
+		}
 		copies = max(copies, len(names))
 		f.match(id, names, byName)
 	}

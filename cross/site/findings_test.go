@@ -87,6 +87,18 @@ func TestExamine(t *testing.T) {
 	}
 }
 
+// A partition that nobody is in sync with has no copy to be judged by, which is said,
+// and the others are judged all the same.
+func TestExamineNobody(t *testing.T) {
+	l := rig.NewLedger()
+	a := journal(t, "a", one(0, 0, message(l, "a", true)))
+	lone := metadata.PartitionID{Stream: p0.Stream, Partition: 1}
+	f, err := Examine([]*Journal{a}, map[metadata.PartitionID][]string{p0: {"a"}, lone: {}}, l)
+	if err != nil || f.Damage.Count != 1 || f.Records != 1 || len(f.Problems()) != 1 {
+		t.Errorf("%v, %q, %d records", err, f.Problems(), f.Records)
+	}
+}
+
 // The centre is judged by the same rules.
 func TestCentre(t *testing.T) {
 	l := rig.NewLedger()

@@ -18,6 +18,7 @@ func TestPairEitherDies(t *testing.T) {
 		stays := s.Gateways[1-i]
 		must(t, s.Ledger.AwaitConfirmed(ctx, 300))
 		must(t, s.AwaitInSync(ctx))
+		f.confirmed(t, time.Now()) // or the wait for that counts
 		f.Forget()
 		dies.Kill()
 		died := time.Now()

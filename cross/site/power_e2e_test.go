@@ -84,12 +84,11 @@ func TestScenario01FollowerRestartsThenLeaderDies(t *testing.T) {
 		must(t, err)
 		follower := s.Others(leader)[0]
 		follower.Kill()
-		go func() { _ = follower.Start(t.Context()) }()
+		started := make(chan error, 1)
+		go func() { started <- follower.Start(t.Context()) }()
 		leader.Kill()
-		for !follower.Running() {
-			time.Sleep(time.Millisecond)
-		}
 		must(t, leader.Start(ctx))
+		must(t, <-started)
 		must(t, s.AwaitInSync(ctx))
 	}
 	if n := elections(t, s) - before; n == 0 {

@@ -4,6 +4,7 @@ package site
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"testing"
@@ -54,17 +55,25 @@ const interval = 20 * time.Millisecond
 // startSite starts a site of n gateways for one test.
 func startSite(t *testing.T, n int, toml string) *Site {
 	t.Helper()
+	return startAs(t, n, &Site{more: toml})
+}
+
+// startAs starts one of which more is said than that.
+func startAs(t *testing.T, n int, s *Site) *Site {
+	t.Helper()
 	if err := Needs(); err != nil {
 		t.Skip(err)
 	}
-	s, err := Start(t.Context(), programs, n, toml)
+	s, err := start(t.Context(), programs, n, s)
 	must(t, err)
 	return watched(t, s)
 }
 
-// watched closes the site at the end, and shows what gateways said if it failed.
+// watched closes the site at the end, and shows what gateways said if it failed. A
+// process that ended though nobody ended it is a failure, whatever became of the site.
 func watched(t *testing.T, s *Site) *Site {
 	t.Cleanup(func() {
+		wantAlive(t, s)
 		for _, g := range s.Gateways {
 			if g.Process() != nil && (t.Failed() || os.Getenv("CISTERN_SITE_WORDS") != "") {
 				t.Logf("last words of %s:\n%s", g.Gateway.Name, g.Process().Output())
@@ -73,6 +82,18 @@ func watched(t *testing.T, s *Site) *Site {
 		s.Close()
 	})
 	return s
+}
+
+// wantAlive wants no process to have ended by itself.
+func wantAlive(t *testing.T, s *Site) {
+	t.Helper()
+	for _, g := range s.Gateways {
+		g.look()
+		for _, words := range g.fell {
+			t.Errorf("%s ended, and nobody ended it; its last words:\n%s", g.Gateway.Name, words)
+		}
+		g.fell = nil
+	}
 }
 
 var must, within = rigtest.Must, rigtest.Within
@@ -85,9 +106,7 @@ func finish(t *testing.T, s *Site, fleets ...*Fleet) *Findings {
 	for _, f := range fleets {
 		must(t, f.Stop())
 	}
-	_, err := s.AwaitView(within(t, drainMax), 20*time.Millisecond, (*rig.View).Drained, nil)
-	must(t, err)
-	insync := settled(t, s)
+	insync := atRest(t, s)
 	var journals []*Journal
 	for _, g := range s.Gateways {
 		if !g.Running() {
@@ -116,9 +135,23 @@ func finish(t *testing.T, s *Site, fleets ...*Fleet) *Findings {
 	return f
 }
 
+// atRest waits until all is at the centre and nothing on its way any more, and returns
+// who is in sync with what. It looks twice: what was handed over from one gateway to
+// another between two questions of the first view is in the second.
+func atRest(t *testing.T, s *Site) (insync map[metadata.PartitionID][]string) {
+	t.Helper()
+	for range 2 {
+		_, err := s.AwaitView(within(t, drainMax), 20*time.Millisecond, (*rig.View).Drained, nil)
+		must(t, err)
+		insync = settled(t, s)
+	}
+	return insync
+}
+
 // heal ends every fault and wants all copies in sync and devices confirmed.
 func heal(t *testing.T, s *Site) {
 	t.Helper()
+	wantAlive(t, s)
 	must(t, s.Net.Heal())
 	for _, g := range s.Gateways {
 		must(t, g.Plug())
@@ -136,44 +169,66 @@ func heal(t *testing.T, s *Site) {
 }
 
 // settled waits until nothing is on its way between the gateways, and returns who
-// is in sync with what.
+// is in sync with what: that is everybody who has a copy.
 func settled(t *testing.T, s *Site) map[metadata.PartitionID][]string {
 	t.Helper()
 	ctx := within(t, stepMax)
+	last := "not every gateway that runs said how it is"
 	for {
-		ends := map[int32][]int64{}
-		insync := map[metadata.PartitionID][]string{}
-		even := true
-		for _, g := range s.Gateways {
-			if !g.Running() {
-				continue
+		if r := (round{}); r.ask(ctx, s) {
+			if r.even() {
+				return r.insync
 			}
-			d, err := g.seen(ctx)
-			if err != nil {
-				even = false
-				continue
-			}
-			for _, p := range Partitions(d) {
-				if p.Role == status.RoleLeader {
-					insync[metadata.PartitionID{Stream: metadata.DefaultStream, Partition: p.Partition}] = p.ISR
-				}
-				if slices.Contains(p.ISR, g.Gateway.Name) {
-					ends[p.Partition] = append(ends[p.Partition], p.EndOffset)
-				}
-			}
-		}
-		for _, of := range ends {
-			even = even && slices.Min(of) == slices.Max(of)
-		}
-		if even && len(insync) == partitions {
-			return insync
+			last = fmt.Sprintf("ends %v, in sync %v, partitions with fewer copies in sync than there are: %v", r.ends, r.insync, r.short)
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("the copies don't come to rest: ends %v, in sync %v", ends, insync)
+			t.Fatalf("the copies don't come to rest: %s", last)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// round is what all gateways that run say when they are asked one after the other.
+type round struct {
+	ends   map[int32][]int64 // of the copies in sync
+	insync map[metadata.PartitionID][]string
+	short  []int32 // as somebody sees it
+}
+
+// ask returns false when one of them does not answer.
+func (r *round) ask(ctx context.Context, s *Site) bool {
+	r.ends, r.insync = map[int32][]int64{}, map[metadata.PartitionID][]string{}
+	for _, g := range s.Gateways {
+		if !g.Running() {
+			continue
+		}
+		d, err := g.seen(ctx)
+		if err != nil {
+			return false
+		}
+		for _, p := range Partitions(d) {
+			if p.Role == status.RoleLeader {
+				r.insync[metadata.PartitionID{Stream: metadata.DefaultStream, Partition: p.Partition}] = p.ISR
+			}
+			if slices.Contains(p.ISR, g.Gateway.Name) {
+				r.ends[p.Partition] = append(r.ends[p.Partition], p.EndOffset)
+			}
+			if len(p.ISR) != len(p.Replicas) {
+				r.short = append(r.short, p.Partition)
+			}
+		}
+	}
+	return true
+}
+
+func (r *round) even() bool {
+	for _, of := range r.ends {
+		if slices.Min(of) != slices.Max(of) {
+			return false
+		}
+	}
+	return len(r.insync) == partitions && len(r.short) == 0
 }
 
 // elections counts changes of leaders while f runs.

@@ -1,13 +1,13 @@
 package site
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"cistern/agent/status"
@@ -41,31 +41,20 @@ type Site struct {
 
 	programs rig.Programs
 	dir      string
-	more     string // TOML for every gateway
+	more     string // TOML for every gateway, before its section [site]
 	fleets   int    // started so far
 	oneWay   bool   // a gateway's file names only those before it
 	apart    bool   // the uplink ends at Modem
 	dry      string // the gateway that has no uplink in its file
 	uplink   string // TOML for the uplink of every other
 	member   string // TOML for the end of everybody's section [site]
+	stay     string // rebalance_after; "" is the least that is allowed
 }
 
-// Gateway is one of them.
-type Gateway struct {
-	*rig.Gateway
-	*Host
-	dir     string
-	stopped bool // by SIGSTOP
-}
-
-// Start makes a site of n gateways and returns when it is formed and every copy
-// in sync. more is TOML for each of them, before its section [site].
-func Start(ctx context.Context, p rig.Programs, n int, more string) (*Site, error) {
-	return start(ctx, &Site{Site: &rig.Site{}, Ledger: rig.NewLedger(), programs: p, more: more}, n)
-}
-
-func start(ctx context.Context, s *Site, n int) (*Site, error) {
-	err := s.prepare()
+// start makes a site of n gateways, of which s says how they are to be, and returns
+// when it is formed and every copy in sync.
+func start(ctx context.Context, p rig.Programs, n int, s *Site) (*Site, error) {
+	err := s.prepare(p)
 	for range n {
 		if err == nil {
 			_, err = s.Add(n, s.member)
@@ -86,8 +75,9 @@ func start(ctx context.Context, s *Site, n int) (*Site, error) {
 	return s, nil
 }
 
-// prepare makes all but gateways: the network, the world, the centre, the key.
-func (s *Site) prepare() (err error) {
+// prepare makes all but gateways: the books, the network, the world, the centre, the key.
+func (s *Site) prepare(p rig.Programs) (err error) {
+	s.Site, s.Ledger, s.programs = &rig.Site{}, rig.NewLedger(), p
 	if s.dir, err = os.MkdirTemp("", "cistern-"); err != nil {
 		return err
 	}
@@ -148,9 +138,9 @@ join = [%s]
 bootstrap_expect = %d
 profile = "wired"
 replace_after = "1m"
-rebalance_after = "10s"
+rebalance_after = %q
 %s
-`, s.more, s.key(), h.IP, gossipPort, h.IP, sitePort, strings.Join(join, ", "), expect, more)
+`, s.more, s.key(), h.IP, gossipPort, h.IP, sitePort, strings.Join(join, ", "), expect, cmp.Or(s.stay, "10s"), more)
 	uplink := ""
 	if name != s.dry {
 		uplink, toml = s.Uplink.Address(), s.uplink+toml
@@ -188,27 +178,6 @@ func (s *Site) Close() {
 	_ = os.RemoveAll(s.dir)
 }
 
-// Pause is SIGSTOP: the process is there, its sockets take what the kernel can
-// hold, and nobody answers.
-func (g *Gateway) Pause() error {
-	g.stopped = true
-	return syscall.Kill(g.Process().PID(), syscall.SIGSTOP)
-}
-
-// Resume is SIGCONT.
-func (g *Gateway) Resume() error {
-	g.stopped = false
-	return syscall.Kill(g.Process().PID(), syscall.SIGCONT)
-}
-
-// Hosts returns the hosts of gateways.
-func Hosts(gateways ...*Gateway) (hosts []*Host) {
-	for _, g := range gateways {
-		hosts = append(hosts, g.Host)
-	}
-	return hosts
-}
-
 // Others returns all gateways but these.
 func (s *Site) Others(but ...*Gateway) (others []*Gateway) {
 	for _, g := range s.Gateways {
@@ -228,9 +197,6 @@ func contains(all []*Gateway, g *Gateway) bool {
 	return false
 }
 
-// statusTimeout bounds the question to a gateway that may be stopped.
-const statusTimeout = 2 * time.Second
-
 // Seen is the site as one running gateway sees it.
 func (s *Site) Seen(ctx context.Context) (*status.Document, error) {
 	var failed error
@@ -245,12 +211,6 @@ func (s *Site) Seen(ctx context.Context) (*status.Document, error) {
 		failed = err
 	}
 	return nil, fmt.Errorf("no gateway says how the site is: %w", failed)
-}
-
-func (g *Gateway) seen(ctx context.Context) (*status.Document, error) {
-	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
-	defer cancel()
-	return g.Status(ctx)
 }
 
 // Leader returns the gateway that leads most partitions, as another sees it.
@@ -281,8 +241,13 @@ func (s *Site) Elections(ctx context.Context) (n int64, err error) {
 	if err != nil {
 		return 0, err
 	}
+	return changes(d), nil
+}
+
+// changes is the same as one document has it.
+func changes(d *status.Document) (n int64) {
 	for _, p := range Partitions(d) {
 		n += int64(p.LeaderEpoch)
 	}
-	return n, nil
+	return n
 }

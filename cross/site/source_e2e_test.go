@@ -10,11 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"cistern/agent/status"
 	"cistern/cross/central"
 	"cistern/cross/rig"
 )
@@ -97,7 +99,8 @@ func startMosquitto(t *testing.T, s *Site, broker string) {
 	}
 }
 
-// awaitReader returns the gateway that is connected to the broker.
+// awaitReader returns the gateway that reads from the broker, which has granted its
+// subscription: what is published before that is nobody's.
 func awaitReader(t *testing.T, s *Site) *Gateway {
 	t.Helper()
 	for ctx := within(t, stepMax); ; {
@@ -105,7 +108,7 @@ func awaitReader(t *testing.T, s *Site) *Gateway {
 			if !g.Running() {
 				continue
 			}
-			if d, err := g.seen(ctx); err == nil && len(d.Sources) == 1 && d.Sources[0].Connected {
+			if d, err := g.seen(ctx); err == nil && len(d.Sources) == 1 && subscribed(&d.Sources[0]) {
 				return g
 			}
 		}
@@ -114,6 +117,10 @@ func awaitReader(t *testing.T, s *Site) *Gateway {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+func subscribed(s *status.Source) bool {
+	return s.Connected && len(s.Subscriptions) > 0 && !slices.ContainsFunc(s.Subscriptions, func(f status.Subscription) bool { return !f.Granted })
 }
 
 // publishTo publishes numbered messages to the broker, over one connection.
