@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -79,12 +80,8 @@ func loopback(listen string) (string, error) {
 	if port != "0" {
 		return listen, nil
 	}
-	l, err := net.Listen("tcp", listen)
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	free, err := rig.FreePort()
+	return net.JoinHostPort(host, strconv.Itoa(free)), err
 }
 
 func (b *Broker) config() string { return filepath.Join(b.dir, "server.properties") }
