@@ -20,7 +20,7 @@ import (
 )
 
 // startTimeout is for a broker that recovers its logs on a busy machine.
-const startTimeout = 90 * time.Second
+const startTimeout = 150 * time.Second
 
 // stopTimeout is for one that has much to close; seconds are usual.
 const stopTimeout = time.Minute
