@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -59,7 +60,7 @@ func start(t *testing.T, c vm.Config, words string) *vm.VM {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.CommandLine = "console=" + consoles[c.Machine] + " panic=10 loglevel=4 rdinit=/init " + words
+	c.CommandLine = "console=" + consoles[c.Machine] + " panic=10 loglevel=3 rdinit=/init " + words
 	m, err := vm.Start(context.Background(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -100,6 +101,32 @@ func found(t *testing.T, m *vm.VM) *report.Report {
 	return r
 }
 
+// The emulator lets its button go after a tenth of a second of this computer's time.
+// A guest that had no processor for that long finds both edges at once, and takes the
+// line for one that is back before it held still: rightly.
+const (
+	pressesMax = 10
+	pressTime  = 3 * time.Second
+)
+
+// press presses the button, and once more as long as the guest does not say a line. It
+// tells how often.
+func press(t *testing.T, m *vm.VM, line string) (presses int) {
+	t.Helper()
+	for {
+		if err := m.Press(); err != nil {
+			t.Fatal(err)
+		}
+		presses++
+		ctx, stop := context.WithTimeout(t.Context(), pressTime)
+		_, err := m.Await(ctx, line)
+		stop()
+		if err == nil || presses == pressesMax {
+			return presses
+		}
+	}
+}
+
 // The button that the emulator presses for a tenth of a second is the power-fail
 // line here: active, and back. The chip has two names, as on a Pi 5.
 func TestLines(t *testing.T) {
@@ -115,12 +142,15 @@ func TestLines(t *testing.T) {
 	says(t, m, "STDIN", "<nil>")
 	says(t, m, "AGAIN", "line 3 of 9030000.pl061: the line is in use by")
 	says(t, m, "WAITING")
-	if err := m.Press(); err != nil {
-		t.Fatal(err)
-	}
+	presses := press(t, m, "EVENT power failed")
 	says(t, m, "EVENT power failed", "want power failed")
 	says(t, m, "EVENT power back", "want power back")
-	says(t, m, "STOPPED", "SpuriousEdges:0", "<nil>")
+	stopped := says(t, m, "STOPPED", "<nil>")
+	_, count, _ := strings.Cut(stopped, "SpuriousEdges:")
+	var spurious int
+	if _, err := fmt.Sscan(count, &spurious); err != nil || spurious > 2*(presses-1) {
+		t.Errorf("after %d presses: %s: %v", presses, stopped, err)
+	}
 	says(t, m, "DOG", "i6300ESB", " 10s,", "somebody else feeds it")
 	says(t, m, "CLOSED", "active: false")
 	says(t, m, "HUNGRY")

@@ -135,7 +135,7 @@ func send(t *testing.T, g *Gateway, path string) {
 // try has the gateway restart into the other slot, once.
 func try(t *testing.T, g *Gateway, want vm.Boot) {
 	t.Helper()
-	must(t, g.Client.Reboot(within(t, askTime), true))
+	must(t, g.Client.Reboot(within(t, bootTime), true))
 	ends(t, g, vm.Reset)
 	on(t, g, want)
 }
@@ -161,27 +161,34 @@ func on(t *testing.T, g *Gateway, want vm.Boot) {
 	}
 }
 
+// state asks the gateway what it runs on, until it answers.
 func state(t *testing.T, g *Gateway) *status.Machine {
 	t.Helper()
-	m, err := g.Client.Machine(within(t, askTime))
-	must(t, err)
-	return m
+	return awaitMachine(t, g, "known", func(*status.Machine) bool { return true })
 }
 
 // settled waits until it is known what became of an update.
 func settled(t *testing.T, g *Gateway, version, result string) {
 	t.Helper()
 	start := time.Now()
+	m := awaitMachine(t, g, version+" and "+result, func(m *status.Machine) bool {
+		return m.LastUpdate != nil && m.LastUpdate.Version == version && m.LastUpdate.Result == result
+	})
+	t.Logf("%s is %s after %.1f s %s", version, result, time.Since(start).Seconds(), m.LastUpdate.Why)
+}
+
+// awaitMachine returns what the gateway runs on, when it is as wanted.
+func awaitMachine(t *testing.T, g *Gateway, want string, wanted func(*status.Machine) bool) (m *status.Machine) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
 	defer cancel()
-	var m *status.Machine
+	var last error
 	err := g.Await(ctx, func(*status.Document) bool {
-		var err error
-		m, err = g.Client.Machine(ctx)
-		return err == nil && m.LastUpdate != nil && m.LastUpdate.Version == version && m.LastUpdate.Result == result
+		m, last = g.Client.Machine(ctx)
+		return last == nil && wanted(m)
 	})
 	if err != nil {
-		t.Fatalf("update %s is not %s: %v; the machine is %+v", version, result, err, m)
+		t.Fatalf("the machine is not %s: %v; it answered last %+v, %v", want, err, m, last)
 	}
-	t.Logf("%s is %s after %.1f s %s", version, result, time.Since(start).Seconds(), m.LastUpdate.Why)
+	return m
 }

@@ -42,7 +42,7 @@ func startGuest(t *testing.T) *guest {
 	start := time.Now()
 	m, err := vm.Start(t.Context(), vm.Config{
 		Machine: vm.Virt, Kernel: filepath.Join(parts.Kernel, "vmlinuz"), Disk: disk, Forward: ports,
-		CommandLine: "root=/dev/vda rw console=ttyAMA0 ip=dhcp loglevel=4",
+		CommandLine: "root=/dev/vda rw console=ttyAMA0 ip=dhcp loglevel=3",
 	})
 	must(t, err)
 	t.Cleanup(m.Kill)

@@ -55,7 +55,7 @@ func debianRoot(t *testing.T) string {
 		"env", "HOME="+work, "TMPDIR="+work, "fakeroot",
 		"mmdebstrap", "--mode=chrootless", "--arch=arm64", "--variant=custom",
 		"--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
-		"--aptopt=APT::Install-Recommends false",
+		"--aptopt=APT::Install-Recommends false", "--aptopt=Acquire::Retries 5",
 		"--include="+strings.ReplaceAll(debianPackages, " ", ","), debianRelease, made)
 	t.Logf("a Debian root in %s", time.Since(start).Round(time.Second))
 	must(t, os.MkdirAll(filepath.Dir(kept), 0o755))

@@ -96,22 +96,23 @@ func (d *demo) publish(ctx context.Context) (wait func() error) {
 		host = "here"
 	}
 	parts := parts()
-	topics := 0
-	for _, p := range parts {
-		topics += len(p.read())
+	topics, each := 0, make([]int, len(parts))
+	for i, p := range parts {
+		each[i] = max(1, len(p.read()))
+		topics += each[i]
 	}
 	var (
 		running sync.WaitGroup
 		failed  = make([]error, len(parts))
 	)
 	for i, p := range parts {
-		share := float64(messagesPerSecond) * float64(len(p.read())) / float64(topics)
+		share := float64(messagesPerSecond) * float64(each[i]) / float64(topics)
 		one := &device{home: d.site.Gateways[i%gateways]}
 		one.Device = rig.Device{
 			ClientID: "machine-" + p.name,
 			Brokers:  d.brokers(i),
 			Ledger:   d.ledger,
-			Message:  messages("machine/"+host, p.read),
+			Message:  messages("machine/"+host, p),
 			Interval: time.Duration(float64(time.Second) / share),
 		}
 		d.devices = append(d.devices, one)

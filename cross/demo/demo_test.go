@@ -19,8 +19,8 @@ func TestMessagesCarryTheirNumber(t *testing.T) {
 	if len(all) == 0 {
 		t.Fatal("this machine has nothing to say")
 	}
-	for _, p := range all {
-		next := messages("machine/here", p.read)
+	for _, p := range append(all, part{"gone", func() []reading { return nil }}) {
+		next := messages("machine/here", p)
 		topic, seq, payload := next(func(string) int64 { return 41 })
 		got, err := rig.Sequence(payload)
 		if err != nil || got != 41 || seq != 41 || !strings.HasPrefix(topic, "machine/here/"+p.name) {

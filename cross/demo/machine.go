@@ -35,13 +35,17 @@ func parts() []part {
 	}, func(p part) bool { return len(p.read()) == 0 })
 }
 
-// messages makes one MQTT message after the other from what read returns,
-// reading again when all of it went out.
-func messages(prefix string, read func() []reading) func(number func(string) int64) (string, int64, []byte) {
+// messages makes one MQTT message after the other from what a part reads, which
+// reads again when all of it went out. A part that has nothing to say any more (a
+// disk was unplugged) says so.
+func messages(prefix string, p part) func(number func(string) int64) (string, int64, []byte) {
 	var waiting []reading
 	return func(number func(string) int64) (string, int64, []byte) {
 		if len(waiting) == 0 {
-			waiting = read()
+			waiting = p.read()
+		}
+		if len(waiting) == 0 {
+			waiting = []reading{{topic: p.name}}
 		}
 		r := waiting[0]
 		waiting = waiting[1:]

@@ -9,16 +9,24 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"cistern/cross/rig"
 )
 
 // startTimeout is for a broker that recovers its logs on a busy machine.
-const startTimeout = 90 * time.Second
+const startTimeout = 150 * time.Second
+
+// stopTimeout is for one that has much to close; seconds are usual.
+const stopTimeout = time.Minute
+
+// askEvery: the broker is another process, there is nothing to wait on.
+const askEvery = 20 * time.Millisecond
 
 // terminated is the status Java exits with after SIGTERM: 128 + 15.
 const terminated = 143
@@ -79,12 +87,8 @@ func loopback(listen string) (string, error) {
 	if port != "0" {
 		return listen, nil
 	}
-	l, err := net.Listen("tcp", listen)
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	free, err := rig.FreePort()
+	return net.JoinHostPort(host, strconv.Itoa(free)), err
 }
 
 func (b *Broker) config() string { return filepath.Join(b.dir, "server.properties") }
@@ -109,7 +113,7 @@ func (b *Broker) format(ctx context.Context) error {
 	return nil
 }
 
-// Start runs the broker and returns when it answers.
+// Start runs the broker and returns when it answers, for all that it has.
 func (b *Broker) Start(ctx context.Context) error {
 	line := b.libs.line("kafka.Kafka", b.config())
 	// Before the class: later ones would be the broker's arguments.
@@ -129,13 +133,16 @@ func (b *Broker) Start(ctx context.Context) error {
 func (b *Broker) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.listen))
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.listen), kgo.RequestRetries(0), kgo.MetadataMinAge(askEvery))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	for {
 		if err = client.Ping(ctx); err == nil {
+			err = leads(ctx, kadm.NewClient(client))
+		}
+		if err == nil {
 			return nil
 		}
 		select {
@@ -143,9 +150,32 @@ func (b *Broker) await(ctx context.Context) error {
 			return errors.New("it ended")
 		case <-ctx.Done():
 			return err
-		case <-time.After(20 * time.Millisecond): // another process: nothing to wait on
+		case <-time.After(askEvery):
 		}
 	}
+}
+
+// leads holds that a broker leads all its partitions: one that answers after a kill may
+// still be recovering some.
+func leads(ctx context.Context, a *kadm.Client) error {
+	m, err := a.Metadata(ctx)
+	if err != nil {
+		return err
+	}
+	if len(m.Brokers) == 0 {
+		return errors.New("it knows of no broker, not even of itself")
+	}
+	err = m.Topics.Error()
+	m.Topics.EachPartition(func(p kadm.PartitionDetail) {
+		if p.Err != nil || p.Leader < 0 {
+			err = fmt.Errorf("%s-%d is led by %d: %v", p.Topic, p.Partition, p.Leader, p.Err)
+		}
+	})
+	if err != nil || len(m.Topics) == 0 {
+		return err
+	}
+	ends, err := a.ListEndOffsets(ctx, m.Topics.Names()...)
+	return errors.Join(err, ends.Error())
 }
 
 // Kill is kill -9.
@@ -155,12 +185,17 @@ func (b *Broker) Kill() {
 	}
 }
 
-// Stop asks the broker to stop and waits for it.
+// Stop asks the broker to stop and waits for it. One that does not is killed, which is
+// an error.
 func (b *Broker) Stop() error {
 	if b.process == nil {
 		return nil
 	}
+	late := time.AfterFunc(stopTimeout, b.process.Kill)
 	err := b.process.Stop(syscall.SIGTERM)
+	if !late.Stop() {
+		return fmt.Errorf("the broker in %s did not stop within %s: %w", b.dir, stopTimeout, err)
+	}
 	var status *exec.ExitError
 	if errors.As(err, &status) && status.ExitCode() == terminated {
 		return nil

@@ -107,7 +107,7 @@ func TestKilledWhileDraining(t *testing.T) {
 			b := startBroker(t, nil)
 			g := startGateway(t, b, fmt.Sprintf("mode = %q\n", mode)) // of [uplink.kafka], which was last
 			l := rig.NewLedger()
-			ctx := within(t, 3*time.Minute)
+			ctx := within(t, 5*time.Minute) // with three starts of a broker, some seconds each where nothing else runs
 			fleet := rig.StartFleet(ctx, g.Address, l, 4, 2*time.Millisecond)
 			for i, whose := range kills {
 				must(t, l.AwaitConfirmed(ctx, 500))

@@ -66,7 +66,7 @@ var must, within = rigtest.Must, rigtest.Within
 // admin returns a client of a broker for what only tests do.
 func admin(t *testing.T, b *Broker) *kadm.Client {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()))
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()), kgo.MetadataMinAge(askEvery)) // what it knows is to be of now
 	must(t, err)
 	t.Cleanup(client.Close)
 	return kadm.NewClient(client)

@@ -67,7 +67,8 @@ func (l *Libs) fetch(ctx context.Context, dir string, say func(string, ...any)) 
 		return err
 	}
 	say("fetching Apache Kafka's jars with Maven, once, into %s", l.dir)
-	cmd := exec.CommandContext(ctx, mvn, "-B", "-q", copyDependencies, "-DoutputDirectory=libs")
+	// -U: without it a download that failed once counts as one that is not there, for a day.
+	cmd := exec.CommandContext(ctx, mvn, "-B", "-q", "-U", copyDependencies, "-DoutputDirectory=libs")
 	cmd.Dir = work
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("mvn %s: %w\n%s", copyDependencies, err, out)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
@@ -26,7 +27,7 @@ func deleteRecords(t *testing.T, b *Broker, topic string) {
 	t.Helper()
 	a := admin(t, b)
 	ends, err := a.ListEndOffsets(within(t, patience), topic)
-	must(t, err)
+	must(t, errors.Join(err, ends.Error()))
 	deleted, err := a.DeleteRecords(within(t, patience), ends.Offsets())
 	must(t, err)
 	must(t, deleted.Error())
@@ -97,7 +98,7 @@ func TestUpstreamLostItsTail(t *testing.T) {
 		t.Run("the drain "+c, func(t *testing.T) {
 			g := drains[c]
 			ends, err := admin(t, b).ListEndOffsets(within(t, patience), g.log.id.Stream)
-			must(t, err)
+			must(t, errors.Join(err, ends.Error()))
 			if end, _ := ends.Lookup(g.log.id.Stream, 0); end.Offset != 150 {
 				t.Fatalf("upstream ends at %d, the test wants 150 of 200 records left", end.Offset)
 			}
@@ -125,6 +126,16 @@ func TestTopicMadeAgain(t *testing.T) {
 	a := admin(t, shared)
 	_, err := a.DeleteTopic(within(t, patience), log.id.Stream)
 	must(t, err)
+	for deadline := time.Now().Add(patience); ; time.Sleep(askEvery) {
+		topics, err := a.ListTopics(within(t, patience), log.id.Stream)
+		must(t, err)
+		if !topics.Has(log.id.Stream) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the broker still lists %s, which was deleted", log.id.Stream)
+		}
+	}
 	_, err = a.CreateTopic(within(t, patience), 1, 1, nil, log.id.Stream)
 	must(t, err)
 	log.fill(t, 10, 10)

@@ -3,6 +3,7 @@
 package kafka
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -123,13 +124,18 @@ func read(t *testing.T, b *Broker, topic string, opts ...kgo.Opt) []*kgo.Record 
 	t.Helper()
 	a := admin(t, b)
 	ends, err := a.ListEndOffsets(within(t, patience), topic)
-	must(t, err)
+	must(t, errors.Join(err, ends.Error()))
 	end, _ := ends.Lookup(topic, 0)
-	for stable := int64(-1); stable < end.Offset; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		committed, err := a.ListCommittedOffsets(within(t, patience), topic)
 		must(t, err) // a broker answers before all partitions know how a transaction ended
-		o, _ := committed.Lookup(topic, 0)
-		stable = o.Offset
+		stable, _ := committed.Lookup(topic, 0)
+		if stable.Err == nil && stable.Offset >= end.Offset {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s ends at %d, and its transactions have ended up to %d: %v", topic, end.Offset, stable.Offset, stable.Err)
+		}
 	}
 	client, err := kgo.NewClient(append(opts, kgo.SeedBrokers(b.Addr()), kgo.KeepControlRecords(),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}))...)

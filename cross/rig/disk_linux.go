@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Disk is a small ext4 of its own on a loop device, backed by RAM: it can fill
@@ -147,7 +148,7 @@ func (d *Disk) Abort() error {
 // Reattach unmounts, repairs and mounts again, which is what ends an abort.
 // Nobody may have files open.
 func (d *Disk) Reattach() error {
-	if err := syscall.Unmount(d.Dir, 0); err != nil {
+	if err := d.unmount(); err != nil {
 		return fmt.Errorf("unmounting %s: %w", d.Dir, err)
 	}
 	if _, err := command("fsck.ext4", "-p", d.device); err != nil {
@@ -158,4 +159,15 @@ func (d *Disk) Reattach() error {
 	}
 	_, err := command("mount", "-t", "ext4", "-o", "noatime,nodiscard", d.device, d.Dir)
 	return err
+}
+
+// busyMax is for those who look at every disk of a machine for a moment.
+const busyMax = 2 * time.Second
+
+func (d *Disk) unmount() error {
+	for deadline := time.Now().Add(busyMax); ; time.Sleep(20 * time.Millisecond) {
+		if err := syscall.Unmount(d.Dir, 0); !errors.Is(err, syscall.EBUSY) || time.Now().After(deadline) {
+			return err
+		}
+	}
 }

@@ -19,8 +19,9 @@ type Fleet struct {
 const topicsPerDevice = 3
 
 // StartFleet starts n devices that publish to broker, each one message every
-// interval (0: as fast as they are confirmed), until Stop.
-func StartFleet(ctx context.Context, broker string, l *Ledger, n int, interval time.Duration) *Fleet {
+// interval (0: as fast as they are confirmed), until Stop. change may set what else
+// there is to a device.
+func StartFleet(ctx context.Context, broker string, l *Ledger, n int, interval time.Duration, change ...func(*Device)) *Fleet {
 	ctx, stop := context.WithCancel(ctx)
 	f := &Fleet{stop: stop, failed: make([]error, n)}
 	for i := range n {
@@ -30,6 +31,9 @@ func StartFleet(ctx context.Context, broker string, l *Ledger, n int, interval t
 			Ledger:   l,
 			Interval: interval,
 			Message:  numbered(i),
+		}
+		for _, c := range change {
+			c(d)
 		}
 		f.running.Go(func() { f.failed[i] = d.Run(ctx) })
 	}

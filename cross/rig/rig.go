@@ -19,8 +19,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"sync"
 
 	"cistern/cross/build"
+	"cistern/gossip/porttest"
 )
 
 // Build compiles the main packages named by their import paths into dir, static
@@ -47,16 +50,30 @@ func Build(ctx context.Context, module, dir string, packages ...string) error {
 	return nil
 }
 
-// FreeAddress returns a loopback address on which nothing listens just now. A
-// gateway that is killed and started again has to come back on the address its
-// devices know, so the port is chosen here and not by the kernel.
+// FreeAddress returns a loopback address that nobody else takes while this process
+// runs. A gateway that is killed and started again has to come back on the address
+// its devices know, so the port is chosen here and not by the kernel.
 func FreeAddress() (string, error) { return freeAddress("127.0.0.1") }
 
 func freeAddress(host string) (string, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	port, err := FreePort()
+	return net.JoinHostPort(host, strconv.Itoa(port)), err
+}
+
+// claims are held until the process ends: one that is forgotten is let go.
+var claims struct {
+	sync.Mutex
+	release []func()
+}
+
+// FreePort is FreeAddress for who knows the host.
+func FreePort() (int, error) {
+	port, release, err := porttest.Claim()
 	if err != nil {
-		return "", err
+		return 0, err
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	claims.Lock()
+	defer claims.Unlock()
+	claims.release = append(claims.release, release)
+	return port, nil
 }

@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"slices"
 	"strings"
+
+	"cistern/cross/rig"
 )
 
 // Machines the emulator knows.
@@ -41,16 +42,16 @@ type Config struct {
 // answers there under this address.
 const Host = "10.0.2.2"
 
-// FreePorts finds an address on loopback for each of a machine's ports.
+// FreePorts finds an address on loopback for each of a machine's ports, which are
+// this process's until it ends.
 func FreePorts(ports ...int) (map[int]string, error) {
 	forward := make(map[int]string)
 	for _, port := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		address, err := rig.FreeAddress()
 		if err != nil {
 			return nil, fmt.Errorf("vm: a free port for the machine's %d: %w", port, err)
 		}
-		defer l.Close() // all are held until all are found, so that no two are one
-		forward[port] = l.Addr().String()
+		forward[port] = address
 	}
 	return forward, nil
 }

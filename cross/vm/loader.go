@@ -122,6 +122,10 @@ func (b *Board) load(boot Boot, c *Config) error {
 	return nil
 }
 
+// quietKernel: what the kernel prints it prints into the middle of a line of somebody
+// else's, which is then never found. A panic is still said.
+const quietKernel = "loglevel=3"
+
 // commandLine is the slot's, and what the boot loader knows: which slot it is.
 // On a Pi the device tree says it, which here is a file that does not.
 func (b *Board) commandLine(line string, boot Boot) string {
@@ -131,7 +135,7 @@ func (b *Board) commandLine(line string, boot Boot) string {
 		line = strings.ReplaceAll(line, " console=tty1", "")
 		line = strings.ReplaceAll(line, "console=serial0", "console="+pi3Console)
 	}
-	line += " cistern.slot=" + boot.Slot.String()
+	line += " " + quietKernel + " cistern.slot=" + boot.Slot.String()
 	if boot.Try {
 		line += " cistern.try=1"
 	}

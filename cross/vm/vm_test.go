@@ -124,8 +124,8 @@ func TestCommandLine(t *testing.T) {
 		board, line, want string
 		try               bool
 	}{
-		{slot.BoardQemu, "console=ttyAMA0 panic=10\n", "console=ttyAMA0 panic=10 cistern.slot=b cistern.try=1 cistern.watchdog=off", true},
-		{slot.BoardPi, "console=serial0,115200 console=tty1  panic=10", "console=ttyAMA1,115200 panic=10 cistern.slot=b cistern.watchdog=off", false},
+		{slot.BoardQemu, "console=ttyAMA0 panic=10\n", "console=ttyAMA0 panic=10 loglevel=3 cistern.slot=b cistern.try=1 cistern.watchdog=off", true},
+		{slot.BoardPi, "console=serial0,115200 console=tty1  panic=10", "console=ttyAMA1,115200 panic=10 loglevel=3 cistern.slot=b cistern.watchdog=off", false},
 	} {
 		got := b.commandLine(c.line, Boot{slot.B, c.try, slot.Release{Board: c.board}})
 		if got != c.want {

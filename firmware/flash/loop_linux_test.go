@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,11 +34,28 @@ func loop(t *testing.T, bytes int64) string {
 	}
 	dev := strings.TrimSpace(string(out))
 	t.Cleanup(func() {
+		if !ours(t, backing(dev)) {
+			return // it was let go, and somebody else has it by now
+		}
 		if out, err := exec.Command("losetup", "--detach", dev).CombinedOutput(); err != nil {
 			t.Errorf("losetup --detach %s: %v: %s", dev, err, out)
 		}
 	})
 	return dev
+}
+
+// backing is the file that a loop device shows; empty when it shows none.
+func backing(dev string) string {
+	text, err := os.ReadFile(filepath.Join("/sys/block", filepath.Base(dev), "loop/backing_file"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// ours tells whether a file is of this test.
+func ours(t *testing.T, file string) bool {
+	return strings.HasPrefix(file, filepath.Dir(t.TempDir())+"/")
 }
 
 // A real block device, with the kernel's own idea of exclusive, of caches and
@@ -112,6 +130,19 @@ func TestAMountedLoopDevice(t *testing.T) {
 
 // A card that was pulled while its name was asked for is another disk by now.
 func TestAnotherDeviceOfThatNameIsNotOpened(t *testing.T) {
+	const tries = 5
+	for range tries {
+		if exchanged(t) {
+			return
+		}
+	}
+	t.Fatalf("%d times somebody else took the loop device that was let go", tries)
+}
+
+// exchanged tells whether a device could be exchanged for another of its name: one
+// that is let go is anybody's.
+func exchanged(t *testing.T) bool {
+	t.Helper()
 	dev := loop(t, 8<<20)
 	name, err := Find(dev)
 	if err != nil {
@@ -135,10 +166,33 @@ func TestAnotherDeviceOfThatNameIsNotOpened(t *testing.T) {
 	if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 8<<20)); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("losetup", dev, path).CombinedOutput(); err != nil {
-		t.Fatalf("losetup: %v: %s", err, out)
+	if !attach(t, dev, path) {
+		return false
 	}
 	if f, err := Open(dev, seen); !errors.Is(err, ErrChanged) {
 		t.Errorf("the next one of its name was opened: %v, %v", f, err)
+	}
+	return true
+}
+
+// busyMax is for those who look at every disk of a machine for a moment: the kernel
+// detaches a device when the last of them has closed it.
+const busyMax = 2 * time.Second
+
+// attach puts a file behind a loop device that was detached. It tells whether the
+// device was still to be had.
+func attach(t *testing.T, dev, path string) bool {
+	t.Helper()
+	for deadline := time.Now().Add(busyMax); ; time.Sleep(20 * time.Millisecond) {
+		out, err := exec.Command("losetup", dev, path).CombinedOutput()
+		if err == nil {
+			return true
+		}
+		if file := backing(dev); file != "" && !ours(t, file) {
+			return false
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("losetup %s: %v: %s", dev, err, out)
+		}
 	}
 }

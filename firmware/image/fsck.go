@@ -55,7 +55,7 @@ func (f Fsck) download(ctx context.Context, dir string) error {
 	options := []string{
 		"-o", "APT::Architectures::=" + strings.TrimSpace(string(out)), "-o", "APT::Architectures::=arm64",
 		"-o", "Dir::State::lists=" + filepath.Join(work, "lists"), "-o", "Dir::Cache=" + filepath.Join(work, "cache"),
-		"-o", "APT::Sandbox::User=root", "-q",
+		"-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=5", "-q",
 	}
 	apt := call{dir: work}
 	for _, command := range [][]string{{"update"}, {"download", fsckPackage}} {

@@ -285,7 +285,7 @@ func (c slowCard) ReadAt(p []byte, off int64) (int, error) {
 func TestLookingRefusesNoOrder(t *testing.T) {
 	w := newWorld(t)
 	b, ends := w.boot()
-	slow := slowCard{b.card, make(chan struct{}), make(chan struct{})}
+	slow := slowCard{b.card, make(chan struct{}, 1), make(chan struct{})} // who asks does not wait for us
 	b.card = slow
 	looks := make(chan *machine.State)
 	for range 2 {

@@ -31,6 +31,8 @@ const (
 	// stallTimeout is how long an update may send nothing: it comes from a
 	// laptop through a site's network.
 	stallTimeout = 2 * time.Minute
+	// lingerMax is how long a sender is listened to after its update was refused.
+	lingerMax = 5 * time.Second
 )
 
 // errBusy is the reason for 409.
@@ -40,15 +42,7 @@ var errBusy = errors.New("not now")
 func handler(o orders) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+machine.PathMachine, func(w http.ResponseWriter, _ *http.Request) { reply(w, o.State(), nil) })
-	mux.HandleFunc("POST "+machine.PathUpdate, func(w http.ResponseWriter, r *http.Request) {
-		body := &stalling{http.MaxBytesReader(w, r.Body, machine.UpdateBytesMax), http.NewResponseController(w)}
-		written, err := o.Update(r.Context(), body)
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			err = fmt.Errorf("the update file has more than %d MiB; none of Cistern has", machine.UpdateBytesMax>>20)
-		}
-		reply(w, written, err)
-	})
+	mux.HandleFunc("POST "+machine.PathUpdate, func(w http.ResponseWriter, r *http.Request) { update(o, w, r) })
 	mux.HandleFunc("POST "+machine.PathReboot, func(w http.ResponseWriter, r *http.Request) {
 		var order machine.RebootOrder
 		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, orderBytesMax))
@@ -64,6 +58,29 @@ func handler(o orders) http.Handler {
 		send(w, http.StatusNotFound, machine.Refusal{Error: fmt.Sprintf("%s %.80s is nothing that can be asked here", r.Method, r.URL.Path)})
 	})
 	return mux
+}
+
+// update takes an update file as it comes. What is wrong with it is often known from
+// its head, and who sends would miss the answer on a connection that is closed
+// meanwhile: so it goes out at once, and what still comes is read for a while.
+func update(o orders, w http.ResponseWriter, r *http.Request) {
+	control := http.NewResponseController(w)
+	_ = control.EnableFullDuplex() // else the server reads on before it answers
+	body := &stalling{http.MaxBytesReader(w, r.Body, machine.UpdateBytesMax), control}
+	written, err := o.Update(r.Context(), body)
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		err = fmt.Errorf("the update file has more than %d MiB; none of Cistern has", machine.UpdateBytesMax>>20)
+	}
+	if err == nil {
+		reply(w, written, nil)
+		return
+	}
+	w.Header().Set("Connection", "close")
+	reply(w, nil, err)
+	_ = control.Flush()
+	_ = control.SetReadDeadline(time.Now().Add(lingerMax))
+	_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, machine.UpdateBytesMax))
 }
 
 // reply sends an answer, or why there is none.

@@ -23,10 +23,16 @@ func main() {
 	dir := flag.String("dir", "build/kafka", "jars, data and log")
 	listen := flag.String("listen", "127.0.0.1:9092", "host:port on loopback; port 0 takes a free one")
 	fresh := flag.Bool("fresh", false, "a data folder of its own, removed at the end")
+	fetch := flag.Bool("fetch", false, "fetch the jars, and no more")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := run(ctx, *dir, *listen, *fresh, flag.Args())
+	var err error
+	if *fetch {
+		_, err = kafka.FetchLibs(ctx, *dir, say)
+	} else {
+		err = run(ctx, *dir, *listen, *fresh, flag.Args())
+	}
 	var status *exec.ExitError
 	switch {
 	case errors.As(err, &status):
