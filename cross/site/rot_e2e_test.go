@@ -35,7 +35,7 @@ func startRotting(t *testing.T, n int) *Site {
 
 // rot flips a bit in every few batches of a gateway's flash, and says how many those
 // were, and in how many closed segments.
-func rot(t *testing.T, g *Gateway) (batches, closed int) {
+func rot(t *testing.T, g *Gateway, every int) (batches, closed int) {
 	t.Helper()
 	n, err := segstore.Inspect(g.Data)
 	must(t, err)
@@ -52,7 +52,7 @@ func rot(t *testing.T, g *Gateway) (batches, closed int) {
 				if frame.Type != segment.FrameBatch || c.Frames[0].Type == segment.FrameSnapshot {
 					continue // without its snapshot a journal does not open, and says so
 				}
-				if seen++; seen%rotEvery != 0 {
+				if seen++; seen%every != 0 {
 					continue
 				}
 				at := frame.Pos + segment.FrameHeaderLen + int64(len(frame.Payload)) - 3
@@ -190,7 +190,7 @@ func TestScenario26RotUnderALeader(t *testing.T) {
 	publish(t, s, 30_000)
 	g, err := s.Leader(t.Context())
 	must(t, err)
-	rot(t, g)
+	rot(t, g, rotEvery)
 	s.Uplink.Mend(s.Centre.Address())
 	_, err = s.AwaitView(within(t, drainMax), 20*time.Millisecond, (*rig.View).Drained, nil)
 	must(t, err)
@@ -219,7 +219,7 @@ func TestScenario26RotBeforeAStart(t *testing.T) {
 		publish(t, s, 500)
 	}
 	g.Kill()
-	rot(t, g)
+	rot(t, g, rotEvery)
 	must(t, g.Start(t.Context()))
 	for _, seer := range []*Gateway{g, s.Others(g)[0]} { // one may not have heard yet that the first is out of sync
 		awaitSeen(t, seer, "seeing all in sync", func(d *status.Document) bool {
@@ -247,7 +247,7 @@ func TestScenario26RotWhileTheOtherIsAway(t *testing.T) {
 	must(t, err)
 	other := partner(d, s, g)
 	other.Kill()
-	rot(t, g)
+	rot(t, g, rotEvery)
 	s.Uplink.Mend(s.Centre.Address())
 	awaitSeen(t, g, "waiting for "+other.Gateway.Name, func(d *status.Document) bool {
 		others := slices.ContainsFunc(d.Site.Mending, func(m status.Mending) bool {
@@ -262,6 +262,37 @@ func TestScenario26RotWhileTheOtherIsAway(t *testing.T) {
 	must(t, err)
 	t.Logf("%d records mended; all drained %s after the other was back", mended(t, g), time.Since(before).Round(time.Millisecond))
 	arrivedAll(t, s, g)
+}
+
+// Nobody needs the records, and the uplink stays cut: reading all that is kept finds
+// what rotted, once, and it comes back. (25 s)
+func TestScenario26RotThatNobodyReads(t *testing.T) {
+	s := startAs(t, 2, &Site{more: strings.Replace(Stream(2, 1), "4MiB\"\n", "2MiB\"\nscrub_every = \"3s\"\n", 1)})
+	s.Uplink.Cut()
+	publish(t, s, 30_000)
+	g := s.Gateways[0]
+	rot(t, g, 10*rotEvery)
+	rounds(t, g, 2)
+	n := mended(t, g)
+	t.Logf("%d records were mended at %s", n, g.Gateway.Name)
+	rounds(t, g, 2)
+	if more := mended(t, g); n == 0 || more != n {
+		t.Errorf("%d records were mended by two rounds, %d by four", n, more)
+	}
+	s.Uplink.Mend(s.Centre.Address())
+	arrivedAll(t, s, g)
+}
+
+// rounds waits until a gateway has read so many times all that it keeps.
+func rounds(t *testing.T, g *Gateway, n int64) {
+	t.Helper()
+	from := int64(-1)
+	awaitSeen(t, g, "reading all that it keeps", func(d *status.Document) bool {
+		if from < 0 {
+			from = d.Site.Scrubbed
+		}
+		return d.Site.Scrubbed > from+n*d.Storage.UsedBytes && len(d.Site.Mending) == 0
+	})
 }
 
 // partner returns who has the other copy of something that g leads.

@@ -67,7 +67,7 @@ func (s *scrubber) pause(read int64) time.Duration {
 	for _, l := range s.m.all() {
 		kept += l.log.Bytes()
 	}
-	share := float64(read) / float64(max(kept, 1))
+	share := min(float64(read)/float64(max(kept, 1)), 1)
 	return min(max(time.Duration(share*float64(s.every)), scrubPauseMin), scrubPauseMax)
 }
 

@@ -109,11 +109,11 @@ func TestScrubPause(t *testing.T) {
 	w.fill(&producerDouble{id: 1<<40 + 7}, 4)
 	w.agree(townStream, 40)
 	kept := w.gateways[0].store.Log(townStream).Bytes()
-	s := &scrubber{m: w.gateways[0].m, every: time.Hour}
+	s := &scrubber{m: w.gateways[0].m, every: time.Hour / 2}
 	for _, test := range []struct {
 		read int64
 		want time.Duration
-	}{{kept / 2, time.Hour / 2}, {kept, time.Hour}, {10 * kept, scrubPauseMax}, {0, scrubPauseMin}} {
+	}{{kept / 2, time.Hour / 4}, {kept, time.Hour / 2}, {10 * kept, time.Hour / 2}, {0, scrubPauseMin}} {
 		if got := s.pause(test.read); got.Round(time.Minute) != test.want.Round(time.Minute) {
 			t.Errorf("after %d bytes of %d: %s, want %s", test.read, kept, got, test.want)
 		}
