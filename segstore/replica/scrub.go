@@ -14,7 +14,7 @@ import (
 // Limits of scrubbing.
 const (
 	scrubBytes    = 256 << 10 // read at a time
-	scrubPauseMin = 100 * time.Millisecond
+	scrubPauseMin = 20 * time.Millisecond
 	scrubPauseMax = time.Hour // what is kept may grow meanwhile
 	scrubWaitsMax = 256       // places that are looked at again; the next round comes upon more
 	scrubWaitLook = mendKept / 2
