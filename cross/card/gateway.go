@@ -19,8 +19,8 @@ const (
 	// askEvery: the gateway is another machine, there is nothing to wait on.
 	askEvery = 100 * time.Millisecond
 	// askTime bounds one question: while nobody listens in the machine the
-	// emulator takes the connection all the same.
-	askTime = 3 * time.Second
+	// emulator takes the connection all the same. One that is busy takes long for TLS.
+	askTime = 10 * time.Second
 )
 
 // agentRuns is what init says when the agent has said that it is ready.
