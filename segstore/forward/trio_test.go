@@ -61,8 +61,8 @@ func (w *trio) Propose(_ context.Context, c metadata.Change) (metadata.Result, e
 	return w.propose(c), nil
 }
 
-// trioSeed makes the ways of every run as long as those of the last: what is
-// measured is compared with thresholds.
+// trioSeed: every run draws the same lengths for its ways, whoever gets them, since
+// what is measured is compared with thresholds.
 const trioSeed = 17
 
 // random is less than d.
