@@ -313,10 +313,7 @@ func brokerRestart(t *testing.T, mode Mode) {
 		c.fake = again
 		g.drained(log)
 	}
-	s := g.drainer.Status()
-	if s.Uplink.State != drain.UplinkUp {
-		t.Errorf("the uplink is called %s after everything was drained", s.Uplink.State)
-	}
+	g.until("the uplink is called up", func(s drain.Status) bool { return s.Uplink.State == drain.UplinkUp })
 	g.stop()
 	c.expect("restart", 0, log.id, offsets(0, log.HighWatermark()))
 }
