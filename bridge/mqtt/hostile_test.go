@@ -163,6 +163,9 @@ func TestMemoryBudget(t *testing.T) {
 		c.nc.Write(p.AppendTo(nil, c.v)) // the end may come before the last of them
 	}
 	c.expectEnd(packet.QuotaExceeded)
+	if left := g.memory.used.Load(); left != 0 {
+		t.Errorf("%d bytes are kept for a client that has yet to hear that it was closed", left)
+	}
 	c.nc.Close()
 
 	c = g.connect(packet.V5, "filters")

@@ -171,8 +171,12 @@ const (
 	lingerMax  = 5 * time.Second // in all, once it is known who the client is; before it is lingerTime
 )
 
-// close writes what is left to say and closes the connection.
+// close writes what is left to say and closes the connection. The memory goes back
+// first: the client may take a while to hear it.
 func (c *conn) close() {
+	c.in.Close()
+	c.aliases = nil
+	c.s.memory.Release(c.aliasBytes)
 	c.mu.Lock()
 	if !c.silent {
 		c.output.control = 0 // the last word always fits
@@ -196,8 +200,6 @@ func (c *conn) close() {
 	}
 	c.mu.Unlock()
 	c.cancel()
-	c.in.Close()
-	c.s.memory.Release(c.aliasBytes)
 }
 
 // linger closes our side and reads on for a moment, and as long as the client still
