@@ -225,6 +225,7 @@ func TestTransactionLeft(t *testing.T) {
 	var stopping atomic.Bool
 	asked := make(chan struct{}) // for a new epoch, after the stop began
 	answer, ask := sync.OnceFunc(func() { close(release) }), sync.OnceFunc(func() { close(asked) })
+	t.Cleanup(answer) // or the cluster would not end
 	s := in(ModeTransaction, nil)
 	s.sink.Client.Dial = listenIn(kmsg.InitProducerID, func() {
 		if stopping.Load() {
