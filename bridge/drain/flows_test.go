@@ -238,9 +238,7 @@ func TestSkip(t *testing.T) {
 // numbers are used anew only when nothing that carries them can arrive any more.
 func TestSkipInDoubt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, newShelf(t, 0, 20), nil)
-		gone := errors.New("uplink is gone")
-		b.sink.fails(gone)
+		b := newBenchOf(t, newShelf(t, 0, 20), nil, Term{}, Config{Sink: &hand{fail: errors.New("uplink is gone")}})
 		b.stop()
 		c := NewCursor(0)
 		c.Incarnate(time.Now(), Target{Cluster: "c", Topic: "t"}, 1, 0, 0)

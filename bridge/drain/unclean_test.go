@@ -59,8 +59,8 @@ func TestUncleanAhead(t *testing.T) {
 		b.sink.take()
 		b.stop() // unanswered
 		log.cutBack(t, 40, 5)
+		b.sink.fails(errors.New("uplink is gone"))
 		again := newBenchOf(t, log, b.state, Term{Unclean: 1}, Config{Sink: b.sink})
-		again.sink.fails(errors.New("uplink is gone"))
 		wantBases(t, "while nobody knows", again.sink.take())
 		again.sink.at = 30 // two of those in doubt had arrived
 		again.sink.fails(nil)

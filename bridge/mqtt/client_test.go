@@ -31,13 +31,12 @@ func TestMain(m *testing.M) {
 
 func leaked() bool {
 	var stacks string
-	for range 100 { // goroutines that were told to end may need a moment
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) { // they may need a moment to end
 		buf := make([]byte, 1<<20)
 		stacks = string(buf[:runtime.Stack(buf, true)])
 		if !strings.Contains(stacks, "bridge/mqtt.(*") {
 			return false
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	fmt.Fprintln(os.Stderr, "goroutines were left over:\n"+stacks)
 	return true
@@ -125,6 +124,26 @@ func (g *gateway) connect(v packet.Version, id string, change ...func(*packet.Co
 	if ack := c.hello(id, change...); ack.Reason != packet.Success || ack.SessionPresent {
 		g.t.Fatalf("CONNACK: %+v", ack)
 	}
+	return c
+}
+
+// login is connect for where the server may rightly refuse: then it returns nil.
+func (g *gateway) login(v packet.Version, id string) *client {
+	g.t.Helper()
+	c := g.dial(v)
+	c.nc.SetDeadline(time.Now().Add(patience))
+	p := packet.Connect{Version: v, CleanStart: true, ClientID: []byte(id)}
+	c.nc.Write(p.AppendTo(nil)) // what follows shows whether it was read
+	h, body, err := c.in.Next()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		g.t.Fatal("neither a CONNACK nor an end came")
+	}
+	var ack packet.Connack
+	if err != nil || h.Type != packet.TypeConnack || ack.Decode(v, body) != nil || ack.Reason != packet.Success {
+		c.nc.Close()
+		return nil
+	}
+	c.nc.SetDeadline(time.Time{})
 	return c
 }
 

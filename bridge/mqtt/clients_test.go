@@ -61,7 +61,7 @@ func TestMosquittoClients(t *testing.T) {
 			}
 			common := []string{"-h", host, "-p", port, "-V", version}
 			var out bytes.Buffer
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), 6*patience) // five processes start
 			defer cancel()
 			sub := exec.CommandContext(ctx, "mosquitto_sub", append(common, "-t", "plant/#", "-q", "1", "-v", "-C", "4")...)
 			sub.Stdout = &out

@@ -156,6 +156,6 @@ func (c *conn) refuse(err error) {
 	b.b = ack.AppendTo(b.b, min(max(c.version, packet.V311), packet.V5))
 	c.flushed()
 	c.mu.Unlock()
-	linger(c.net)
+	linger(c.net, lingerTime)
 	c.mu.Lock()
 }

@@ -164,12 +164,19 @@ func (c *conn) fail(err error) {
 	}
 }
 
-// lingerTime bounds how long a connection that was told why it ends is kept
-// open for the client to read it.
-const lingerTime = time.Second
+// Bounds for how long a connection that was told why it ends is kept open for the
+// client to read it.
+const (
+	lingerTime = time.Second     // without a byte from the client
+	lingerMax  = 5 * time.Second // in all, once it is known who the client is; before it is lingerTime
+)
 
-// close writes what is left to say and closes the connection.
+// close writes what is left to say and closes the connection. The memory goes back
+// first: the client may take a while to hear it.
 func (c *conn) close() {
+	c.in.Close()
+	c.aliases = nil
+	c.s.memory.Release(c.aliasBytes)
 	c.mu.Lock()
 	if !c.silent {
 		c.output.control = 0 // the last word always fits
@@ -183,7 +190,7 @@ func (c *conn) close() {
 	silent := c.silent
 	c.mu.Unlock()
 	if !silent {
-		linger(c.net)
+		linger(c.net, lingerMax)
 	}
 	c.net.Close()
 	c.mu.Lock()
@@ -193,17 +200,30 @@ func (c *conn) close() {
 	}
 	c.mu.Unlock()
 	c.cancel()
-	c.in.Close()
-	c.s.memory.Release(c.aliasBytes)
 }
 
-// linger closes our side and reads on for a moment: closing with unread input
-// would reset the connection and take the last acks with it.
-func linger(nc net.Conn) {
+// linger closes our side and reads on for a moment, and as long as the client still
+// sends, up to a limit: closing with unread input would reset the connection and take
+// the last acks with it.
+func linger(nc net.Conn, limit time.Duration) {
 	half, ok := nc.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		return
 	}
-	nc.SetReadDeadline(time.Now().Add(lingerTime))
-	io.Copy(io.Discard, nc)
+	io.Copy(io.Discard, lingering{nc, time.Now().Add(limit)})
+}
+
+// lingering is read until nothing comes, or the end.
+type lingering struct {
+	net.Conn
+	end time.Time
+}
+
+func (l lingering) Read(b []byte) (int, error) {
+	deadline := time.Now().Add(lingerTime)
+	if deadline.After(l.end) {
+		deadline = l.end
+	}
+	l.SetReadDeadline(deadline)
+	return l.Conn.Read(b)
 }

@@ -23,8 +23,8 @@ const (
 	// TimeoutDefault bounds dialing, TLS and CONNECT together.
 	TimeoutDefault = 15 * time.Second
 
-	writeTimeout = 30 * time.Second // for one write of up to writeBytes
-	lastWords    = 200 * time.Millisecond
+	writeTimeout = 30 * time.Second       // for one write of up to writeBytes
+	lastWords    = 200 * time.Millisecond // that a server has for them, after a write has failed
 	writeBytes   = 32 << 10
 )
 

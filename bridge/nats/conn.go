@@ -32,7 +32,8 @@ type Conn struct {
 	mu      sync.Mutex
 	info    Info
 	err     error
-	unsent  error // of the write that failed
+	unsent  error         // of the write that failed
+	patient time.Duration // lastWords; tests wait longer
 	last    uint64
 	pending map[string]pending // by the last token of the reply subject
 }
@@ -57,6 +58,7 @@ func newConn(nc net.Conn, r *bufio.Reader, info Info) *Conn {
 		pongs:   make(chan struct{}, 1),
 		heard:   make(chan struct{}),
 		done:    make(chan struct{}),
+		patient: lastWords,
 		pending: map[string]pending{},
 	}
 }
@@ -147,11 +149,12 @@ func (c *Conn) failed(err error) error {
 	}
 	c.mu.Lock()
 	c.unsent = err
+	wait := c.patient
 	c.mu.Unlock()
-	c.nc.SetReadDeadline(time.Now().Add(lastWords))
+	c.nc.SetReadDeadline(time.Now().Add(wait))
 	select {
 	case <-c.heard:
-	case <-time.After(2 * lastWords): // called by the reading goroutine itself
+	case <-time.After(2 * wait): // called by the reading goroutine itself
 	}
 	c.end(err)
 	return c.Err()

@@ -105,6 +105,7 @@ func TestRequest(t *testing.T) {
 	if err := c.Publish("a b", "", nil, nil); err == nil {
 		t.Error("a subject with a space was taken")
 	}
+	c.attentive()
 	big := make([]byte, c.Info().MaxPayload+1)
 	if _, err := c.Request(t.Context(), "echo", nil, big); err == nil || !strings.Contains(err.Error(), "Maximum Payload") {
 		t.Errorf("too large: %v", err)
@@ -115,12 +116,20 @@ func TestRequest(t *testing.T) {
 	}
 }
 
+// attentive has c wait for the server's last words, however slow the machine is.
+func (c *Conn) attentive() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.patient = patience
+}
+
 // A server that refuses says why and closes. The write that meets the closed
 // connection tells what the server said, and not that it was closed.
 func TestLastWords(t *testing.T) {
 	for range 20 {
 		client, server := net.Pipe()
 		c := newConn(client, bufio.NewReader(client), Info{})
+		c.attentive()
 		go func() {
 			io.ReadFull(server, make([]byte, 4))
 			server.Write([]byte("-ERR 'Maximum Payload Violation'\r\n"))

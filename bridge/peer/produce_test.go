@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"cistern/gossip/metadata"
@@ -251,11 +252,13 @@ func TestSlowPeer(t *testing.T) {
 
 // TestAnswersInOrder: the leader is done with batches backwards, and with one
 // never: that one is answered when its time is over, the others as they are.
-func TestAnswersInOrder(t *testing.T) {
-	const n = 10
+func TestAnswersInOrder(t *testing.T) { synctest.Test(t, answersInOrder) }
+
+func answersInOrder(t *testing.T) {
+	const n, wait = 10, 200 * time.Millisecond
 	var mu sync.Mutex
 	var held []*replica.Append
-	to, _ := plain(t, &Server{produceWait: 200 * time.Millisecond, Service: &service{produce: func(batches []*replica.Append) {
+	ln := inMemory(t, &Server{produceWait: wait, Service: &service{produce: func(batches []*replica.Append) {
 		mu.Lock()
 		defer mu.Unlock()
 		if held = append(held, batches...); len(held) == n+1 {
@@ -265,17 +268,22 @@ func TestAnswersInOrder(t *testing.T) {
 				}
 			}
 		}
-	}}}, 1)
-	p := started(t, Config{})
+	}}})
+	p := started(t, Config{Dial: ln.dial})
 	o := newTold(t)
 	batches := []*replica.Append{o.batch("s", 1, metadata.AcksAll, 99)}
 	for i := range n {
 		batches = append(batches, o.batch("s", 0, metadata.AcksAll, i))
 	}
-	p.Produce(to, batches)
+	began := time.Now()
+	p.Produce(metadata.Member{ID: 1}, batches)
 	want := 0
-	for _, a := range o.next(n + 1) {
+	for range n + 1 {
+		a := o.next(1)[0]
 		if a.Partition.Partition == 1 {
+			if took := time.Since(began); took != wait {
+				t.Errorf("the one that was never done was answered after %s, want %s", took, wait)
+			}
 			if !errors.Is(a.Err, replica.ErrUnreachable) {
 				t.Errorf("the one that was never done: %v", a.Err)
 			}

@@ -166,11 +166,15 @@ func (s *site) at(p metadata.PartitionID) []int64 {
 func (s *site) publish(p metadata.PartitionID, first, last int64, c ingest.Completion) {
 	s.t.Helper()
 	for n := first; n <= last; n++ {
-		r := batch.Record{Value: binary.BigEndian.AppendUint64(nil, uint64(n))}
-		if err := s.acc.Append(s.t.Context(), p, &r, c, uint64(n)); err != nil {
+		if err := s.offer(p, n, c); err != nil {
 			s.t.Fatalf("record %d: %v", n, err)
 		}
 	}
+}
+
+// offer hands over record n, which may be refused at once.
+func (s *site) offer(p metadata.PartitionID, n int64, c ingest.Completion) error {
+	return s.acc.Append(s.t.Context(), p, &batch.Record{Value: binary.BigEndian.AppendUint64(nil, uint64(n))}, c, uint64(n))
 }
 
 // until waits for a condition that comes true after some event.
@@ -181,6 +185,14 @@ func (s *site) until(what string, ok func() bool) {
 			s.t.Fatalf("%s: never; %+v", what, s.f.Status())
 		}
 	}
+}
+
+// settled waits until nothing is parked, and returns what was counted so far: on
+// a machine that stands still for ParkAfter anything may have been parked.
+func (s *site) settled() Counts {
+	s.t.Helper()
+	s.until("nothing parked", func() bool { return len(s.f.Status().Partitions) == 0 })
+	return s.f.Status().Counts
 }
 
 func (s *site) expect(p metadata.PartitionID, last int64) {

@@ -38,6 +38,10 @@ type box struct {
 	dead  bool
 }
 
+// townLagMax is so long that no follower leaves the ISR because the machine stood
+// still. Who needs a gateway out has it fenced.
+const townLagMax = 20 * time.Second
+
 var townStream = metadata.PartitionID{Stream: "s"}
 
 func newTown(t testing.TB, n, partitions, minInsync int) *town {
@@ -86,7 +90,7 @@ func (g *box) start() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := NewManager(Config{Store: store, Peers: link{g.town, g}, Controller: mind{g.town}, MinInsync: controller.MinInsync, ReplicaLagMax: time.Second})
+	m := NewManager(Config{Store: store, Peers: link{g.town, g}, Controller: mind{g.town}, MinInsync: controller.MinInsync, ReplicaLagMax: townLagMax})
 	m.mender.pause = 100 * time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"cistern/gossip/porttest"
 )
 
 // TestExpired: a gateway crashed with everything in doubt, and the cluster has
@@ -16,7 +18,8 @@ import (
 func TestExpired(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	c := fakeCentral(t, kfake.DataDir(dir), kfake.SyncWrites())
+	opts := []kfake.Opt{kfake.Ports(porttest.Number(t)), kfake.DataDir(dir), kfake.SyncWrites()}
+	c := fakeCentral(t, opts...)
 	c.create("expired", 1)
 	log := newLog("expired", 0).fill(t, 30, 10)
 	g := c.gateway(setup{}, log)
@@ -27,14 +30,13 @@ func TestExpired(t *testing.T) {
 		t.Fatalf("the crash left %+v, want everything in doubt", cursor)
 	}
 
-	port := portOf(t, c.seeds[0])
 	c.fake.Close()
 	for _, name := range []string{"pids.log", "seq_windows.json"} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
 		}
 	}
-	again := fakeCentral(t, kfake.Ports(port), kfake.DataDir(dir), kfake.SyncWrites())
+	again := fakeCentral(t, opts...)
 	log.fill(t, 10, 10)
 	g = again.gateway(setup{state: crashed}, log)
 	g.drained(log)

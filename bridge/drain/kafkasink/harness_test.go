@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -23,7 +22,7 @@ import (
 )
 
 // patience is how long a test waits for an event before it calls it missing.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // central is the cluster that a test drains to: kfake, or the one that the
 // environment variable CENTRAL (host:port) names.
@@ -202,15 +201,6 @@ func (c *central) expectEach(topic string, partition int32, when string, logs ..
 // name returns a name for a stream that no other test or run uses.
 func (c *central) name(what string) string {
 	return fmt.Sprintf("%s-%d-%d", what, os.Getpid(), names.Add(1))
-}
-
-func portOf(t testing.TB, addr string) int {
-	t.Helper()
-	a, err := net.ResolveTCPAddr("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a.Port
 }
 
 // offsets returns [from, to).

@@ -44,9 +44,14 @@ func (s *stall) wait() {
 	}
 }
 
+// isRequest reports whether what is written is a request of a kind.
+func isRequest(b []byte, key kmsg.Key) bool {
+	return len(b) >= 6 && kmsg.Key(binary.BigEndian.Uint16(b[4:])) == key
+}
+
 // here reports whether this request is the one.
 func (s *stall) here(request []byte) bool {
-	if len(request) < 6 || kmsg.Key(binary.BigEndian.Uint16(request[4:])) != s.key {
+	if !isRequest(request, s.key) {
 		return false
 	}
 	s.mu.Lock()

@@ -59,8 +59,9 @@ func TestBrokerKilledAndConnectionsCut(t *testing.T) {
 	if f.lost != 0 || f.early != 0 || f.foreign != 0 {
 		t.Errorf("%+v", f)
 	}
-	if f.repeated > rounds*(WindowDefault+1) {
-		t.Errorf("%d repeats: more than the window for each of %d failures", f.repeated, rounds)
+	// The machine may fail besides, when an answer is overdue because it stood still.
+	if n := g.reconnects(); f.repeated > n*(WindowDefault+1) {
+		t.Errorf("%d repeats: more than the window for each of %d failures", f.repeated, n)
 	}
 	if q := gw.Quarantine.Names(); len(q) != 0 {
 		t.Errorf("set aside: %v", q)
@@ -177,11 +178,28 @@ func TestMosquittoTakesEveryTopic(t *testing.T) {
 }
 
 // A message on which the broker closes the connection sets its batch aside, and
-// nothing else; what lies around it arrives.
+// nothing else; what lies around it arrives, no more than twice.
 func TestPoison(t *testing.T) {
 	m := startMosquitto(t, "max_packet_size 20000")
 	l := newListener(t)
 	l.connect(m)
+	// A connection that ends for another reason besides brings repeats of its own,
+	// but hardly each time.
+	const tries = 3
+	for n := 1; ; n++ {
+		most := poison(t, m, l, fmt.Sprintf("poison%d/", n))
+		if most <= 2 {
+			return
+		}
+		if n == tries {
+			t.Fatalf("some record arrived %d times", most)
+		}
+	}
+}
+
+// poison drains under a prefix and says how often a record arrived at most.
+func poison(t *testing.T, m *mosquitto, l *listener, prefix string) (most int) {
+	t.Helper()
 	a, b := sinktest.NewLog("a", 0).Fill(t, 3, 10), sinktest.NewLog("b", 0).Fill(t, 3, 10)
 	a.AppendRecords(t, 3, func(r *batch.Record) {
 		if r.Offset == 31 {
@@ -190,7 +208,9 @@ func TestPoison(t *testing.T) {
 	})
 	a.Fill(t, 3, 10)
 	b.Fill(t, 3, 10)
-	s := sink(t, m.config())
+	gate, cfg := newGate(), m.config()
+	cfg.Prefix, cfg.Dial = prefix, gate.dial
+	s := sink(t, cfg)
 	s.suspicion.poison = 50 * time.Millisecond
 	s.timing.suspect = 100 * time.Millisecond
 	g := sinktest.Start(t, s, sinktest.Setup{}, a, b)
@@ -198,29 +218,32 @@ func TestPoison(t *testing.T) {
 		g.Drainer.Kick() // drain's own back-off
 		return g.Cursor(a) == a.HighWatermark() && g.Cursor(b) == b.HighWatermark()
 	})
+	g.Stop()
 	l.until(func() bool {
-		seen := l.seen["plant/a"]
+		seen := l.seen[prefix+"a"]
 		return len(seen) > 0 && seen[len(seen)-1] == string(a.Value(a.HighWatermark()-1))
 	})
 	if q := g.Quarantine.Names(); !slices.Equal(q, []string{"a/0@30-32 CONNECTION_CLOSED"}) {
 		t.Errorf("set aside: %v", q)
 	}
-	if f := l.all("plant/", b); f.early != 0 {
+	if f := l.all(prefix, b); f.early != 0 {
 		t.Errorf("the other partition: %+v", f)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	count := map[string]int{}
-	for _, v := range l.seen["plant/a"] {
+	for _, v := range l.seen[prefix+"a"] {
 		count[v]++
 	}
 	for o := range a.HighWatermark() {
 		n := count[string(a.Value(o))]
 		// 32 went before it was known, within the window.
-		if o == 31 && n != 0 || o != 31 && o != 32 && n < 1 || n > 2 {
-			t.Errorf("offset %d arrived %d times", o, n)
+		if o == 31 && n != 0 || o != 31 && o != 32 && n < 1 || n > 1+gate.reconnects() {
+			t.Errorf("offset %d arrived %d times, with %d reconnects", o, n, gate.reconnects())
 		}
+		most = max(most, n)
 	}
+	return most
 }
 
 func TestDamagedOnFlash(t *testing.T) {

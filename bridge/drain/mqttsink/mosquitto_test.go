@@ -18,9 +18,10 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"cistern/bridge/drain/sinktest"
+	"cistern/gossip/porttest"
 )
 
-// mosquitto is a real broker on a free loopback port.
+// mosquitto is a real broker on a loopback port of its own.
 type mosquitto struct {
 	t       testing.TB
 	path    string
@@ -40,12 +41,7 @@ func startMosquitto(t testing.TB, extra string) *mosquitto {
 			t.Skip("mosquitto is not installed (Debian package mosquitto)")
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := &mosquitto{t: t, path: path, dir: t.TempDir(), port: l.Addr().(*net.TCPAddr).Port, extra: extra}
-	l.Close()
+	m := &mosquitto{t: t, path: path, dir: t.TempDir(), port: porttest.Number(t), extra: extra}
 	m.start()
 	t.Cleanup(m.kill)
 	return m
@@ -238,11 +234,12 @@ func (l *listener) until(holds func() bool) {
 	}
 }
 
-// gate lets connections through while it is open.
+// gate lets connections through while it is open, and counts them.
 type gate struct {
 	sinktest.Line
-	mu   sync.Mutex
-	open chan struct{}
+	mu    sync.Mutex
+	open  chan struct{}
+	conns int
 }
 
 func newGate() *gate {
@@ -255,13 +252,22 @@ func (g *gate) shut() { g.mu.Lock(); defer g.mu.Unlock(); g.open = make(chan str
 
 func (g *gate) release() { g.mu.Lock(); defer g.mu.Unlock(); close(g.open) }
 
+// reconnects is how many connections came after the first.
+func (g *gate) reconnects() int { g.mu.Lock(); defer g.mu.Unlock(); return g.conns - 1 }
+
 func (g *gate) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	g.mu.Lock()
 	open := g.open
 	g.mu.Unlock()
 	select {
 	case <-open:
-		return g.Line.Dial(ctx, network, addr)
+		nc, err := g.Line.Dial(ctx, network, addr)
+		if err == nil {
+			g.mu.Lock()
+			g.conns++
+			g.mu.Unlock()
+		}
+		return nc, err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

@@ -154,9 +154,11 @@ func TestDenied(t *testing.T) {
 			}
 			l := sinktest.NewLog("s", 0).Fill(t, 1, 10)
 			g := sinktest.Start(t, sink(t, c.config(stream)), sinktest.Setup{}, l)
-			s := g.Until("it is stopped", func(s drain.Status) bool { return s.Partitions[0].State == drain.StateStopped })
-			if reason := s.Partitions[0].Reason; !strings.Contains(reason, test.command) || s.Uplink.State != drain.UplinkUp {
-				t.Errorf("reason %q, uplink %s", reason, s.Uplink.State)
+			s := g.Until("it is stopped, with the uplink up", func(s drain.Status) bool { // which is looked at first
+				return s.Partitions[0].State == drain.StateStopped && s.Uplink.State == drain.UplinkUp
+			})
+			if reason := s.Partitions[0].Reason; !strings.Contains(reason, test.command) {
+				t.Errorf("reason %q", reason)
 			}
 			c.request("$JS.API.STREAM.DELETE."+stream, "")
 			c.stream(stream, atomic_)

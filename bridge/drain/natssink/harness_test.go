@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"cistern/bridge/drain"
 	"cistern/bridge/drain/sinktest"
 	"cistern/bridge/nats"
+	"cistern/gossip/porttest"
 )
 
 // central is a real NATS server with JetStream in a folder of the test.
@@ -33,7 +33,7 @@ type central struct {
 
 func newCentral(t testing.TB, edit ...func(*server.Options)) *central {
 	t.Helper()
-	c := &central{t: t, dir: t.TempDir(), port: -1}
+	c := &central{t: t, dir: t.TempDir(), port: porttest.Number(t)}
 	c.start(edit...)
 	t.Cleanup(func() { c.stop() })
 	return c
@@ -56,7 +56,7 @@ func (c *central) start(edit ...func(*server.Options)) {
 	if !s.ReadyForConnections(sinktest.Patience) {
 		c.t.Fatal("the NATS server does not start")
 	}
-	c.server, c.port = s, s.Addr().(*net.TCPAddr).Port
+	c.server = s
 }
 
 func (c *central) stop() {

@@ -24,6 +24,7 @@ type Setup struct {
 	Quarantine *Quarantine
 	Order      drain.Order
 	Now        func() time.Time
+	OnCursor   func(drain.Status) // is told of each move of a cursor, one at a time for each partition
 }
 
 // Gateway is one running drainer.
@@ -33,6 +34,7 @@ type Gateway struct {
 	Quarantine *Quarantine
 
 	t      testing.TB
+	look   func(drain.Status)
 	cancel context.CancelFunc
 	done   chan struct{}
 
@@ -53,7 +55,7 @@ func Logger() *slog.Logger {
 // Start drains logs into a sink until the test ends, or Stop.
 func Start(t testing.TB, sink drain.Sink, s Setup, logs ...*Log) *Gateway {
 	t.Helper()
-	g := &Gateway{t: t, State: s.State, Quarantine: cmp.Or(s.Quarantine, &Quarantine{}),
+	g := &Gateway{t: t, look: s.OnCursor, State: s.State, Quarantine: cmp.Or(s.Quarantine, &Quarantine{}),
 		cursors: map[metadata.PartitionID]int64{}, moved: make(chan struct{}, 1), done: make(chan struct{})}
 	if g.State == nil {
 		g.State = NewState()
@@ -84,6 +86,9 @@ func (g *Gateway) onCursor(p metadata.PartitionID, offset int64) {
 	g.mu.Lock()
 	g.cursors[p] = offset
 	g.mu.Unlock()
+	if g.look != nil {
+		g.look(g.Drainer.Status())
+	}
 	select {
 	case g.moved <- struct{}{}:
 	default:

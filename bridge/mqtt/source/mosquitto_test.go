@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,11 +14,13 @@ import (
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"cistern/gossip/porttest"
 )
 
 const patience = 30 * time.Second // for what takes milliseconds
 
-// mosquitto is a real broker on a free loopback port.
+// mosquitto is a real broker on a loopback port of its own.
 type mosquitto struct {
 	t       testing.TB
 	dir     string
@@ -38,19 +39,10 @@ func startMosquitto(t testing.TB, extra string) *mosquitto {
 			t.Skip("mosquitto is not installed (Debian package mosquitto)")
 		}
 	}
-	m := &mosquitto{t: t, dir: t.TempDir(), port: freePort(t), extra: extra}
+	m := &mosquitto{t: t, dir: t.TempDir(), port: porttest.Number(t), extra: extra}
 	m.start(path)
 	t.Cleanup(func() { m.stop(syscall.SIGKILL) })
 	return m
-}
-
-func freePort(t testing.TB) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func (m *mosquitto) start(path string) {
