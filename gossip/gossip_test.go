@@ -12,6 +12,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"cistern/gossip/porttest"
 )
 
 const patience = 30 * time.Second
@@ -86,6 +90,35 @@ func TestLeave(t *testing.T) {
 			t.Errorf("%s sees %+v", g.config.Name, x)
 		}
 	}
+}
+
+// A goodbye that was never on its way is no death: nothing takes the place of the
+// word that says it.
+func TestLeavingIsNotSuperseded(t *testing.T) {
+	t.Parallel()
+	k, p := newKey(t), patient()
+	p.GossipInterval, p.ProbeInterval, p.PushPullInterval, p.JoinBackoffMin = time.Hour, time.Hour, time.Hour, time.Hour // nothing goes by itself
+	p.LeaveTimeout = 20 * time.Millisecond
+	a := start(t, Config{Name: "a", Key: k, Profile: p})
+	b, err := New(Config{Name: "b", Bind: porttest.Reserve(t), Key: k, Profile: p, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.transport.start() // as Run does, which would end when it has left
+	list, err := memberlist.Create(b.memberlistConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer list.Shutdown()
+	if _, err := list.Join([]string{a.Addr()}); err != nil {
+		t.Fatal(err)
+	}
+	a.seesState("b", Alive)
+	b.leave(list)
+	if _, err := list.Join([]string{a.Addr()}); err != nil { // they compare what they know
+		t.Fatal(err)
+	}
+	a.sees("b", "leaving", func(m Member) bool { return m.State != Dead && m.Meta.Leaving })
 }
 
 // Scenario 11's other half: the process is gone without a word, and comes back.
@@ -200,19 +233,12 @@ func TestNameConflict(t *testing.T) {
 func TestJoinListOfAll(t *testing.T) {
 	t.Parallel()
 	k := newKey(t)
-	var list []string
-	for range 3 { // three ports that are free right now
-		m, err := New(Config{Name: "probe", Bind: "127.0.0.1:0", Key: k})
-		if err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, m.Addr())
-		m.Close()
-	}
-	list = append(list, "127.0.0.1:1", "no.such.host.invalid")
+	p := Wired()
+	p.ResolveTimeout = 100 * time.Millisecond // whatever asks for that name comes to
+	list := []string{porttest.Reserve(t), porttest.Reserve(t), porttest.Reserve(t), "127.0.0.1:1", "no.such.host.invalid"}
 	var all []*gateway
 	for i, addr := range list[:3] {
-		all = append(all, start(t, Config{Name: string(rune('a' + i)), Bind: addr, Key: k, Join: list}))
+		all = append(all, start(t, Config{Name: string(rune('a' + i)), Bind: addr, Key: k, Profile: p, Join: list}))
 	}
 	for _, g := range all {
 		for _, name := range []string{"a", "b", "c"} {
