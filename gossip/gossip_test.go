@@ -110,8 +110,10 @@ func TestLeavingIsNotSuperseded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer list.Shutdown()
-	if _, err := list.Join([]string{a.Addr()}); err != nil {
-		t.Fatal(err)
+	for limit := time.Now().Add(patience); list.NumMembers() < 2; { // a may answer before it knows itself
+		if _, err := list.Join([]string{a.Addr()}); err != nil || time.Now().After(limit) {
+			t.Fatalf("b never sees a: %v", err)
+		}
 	}
 	a.seesState("b", Alive)
 	b.leave(list)
@@ -170,6 +172,27 @@ func TestFastRestartElsewhere(t *testing.T) {
 	c := all[2]
 	c.kill()
 	c.stop()
+	back := start(t, Config{Name: "c", Key: k, Join: []string{all[0].Addr()}, Meta: Meta{Incarnation: 2}})
+	for _, g := range all[:2] {
+		x := g.sees("c", "back", func(m Member) bool { return m.State == Alive && m.Meta.Incarnation == 2 })
+		if x.Addr != back.Addr() {
+			t.Errorf("%s sees c at %s, want %s", g.config.Name, x.Addr, back.Addr())
+		}
+	}
+}
+
+// As before, but the old one is suspected by then: nobody is told of two, and the one
+// that is back does not know that it is seen by none.
+func TestRestartElsewhereOfOneSuspected(t *testing.T) {
+	t.Parallel()
+	k, p := newKey(t), Wired()
+	p.SuspicionMult = 10
+	all := site(t, 3, k, p)
+	c := all[2]
+	c.kill()
+	for _, g := range all[:2] {
+		g.seesState("c", Suspect)
+	}
 	back := start(t, Config{Name: "c", Key: k, Join: []string{all[0].Addr()}, Meta: Meta{Incarnation: 2}})
 	for _, g := range all[:2] {
 		x := g.sees("c", "back", func(m Member) bool { return m.State == Alive && m.Meta.Incarnation == 2 })
