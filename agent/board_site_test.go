@@ -30,16 +30,27 @@ func liveTwo(t *testing.T) (gateways [2]*lived) {
 		gateways[i] = live(t, fmt.Sprintf("[gateway]\nname = 'g%d'\n[site]\nkey_file = %q\ngossip = '127.0.0.1:%d'\nlisten = %q\njoin = ['127.0.0.1:%d']\nbootstrap_expect = 2\nrebalance_after = '10s'\n[[stream]]\nname = 'mqtt'\npartitions = 4\n",
 			i, keyFile, ports[i], porttest.Reserve(t), ports[1-i]), nil)
 	}
-	awaitBoth(t, gateways)
+	awaitBoth(t, gateways, 0)
 	return gateways
 }
 
-func awaitBoth(t *testing.T, gateways [2]*lived) {
+// awaitBoth waits until both lead, follow each other, agree, and know of a g0 that is
+// another than that one. It returns which.
+func awaitBoth(t *testing.T, gateways [2]*lived, before uint64) (g0 uint64) {
 	t.Helper()
 	await(t, "both lead, and follow each other", func() bool {
-		d := gateways[1].up()
-		return leads(d, "g0") == 2 && leads(d, "g1") == 2 && inSync(d, "g0") == 4 && inSync(d, "g1") == 4
+		for _, g := range gateways {
+			d := g.up()
+			m := d.Site.Member("g0")
+			if m == nil || m.Incarnation == before || d.Site.Quorum.Leader == "" ||
+				leads(d, "g0") != 2 || leads(d, "g1") != 2 || inSync(d, "g0") != 4 || inSync(d, "g1") != 4 {
+				return false
+			}
+			g0 = m.Incarnation
+		}
+		return true
 	})
+	return g0
 }
 
 func leads(d *status.Document, name string) int {
@@ -108,8 +119,9 @@ func TestButtonAfterDrainNode(t *testing.T) {
 func TestPowerFailsOnASite(t *testing.T) {
 	g := liveTwo(t)
 	limit := 4*powerPartMax + powerCommitMax + 2*powerSayMax + powerStoreMax
+	last := uint64(0)
 	inTime(t, limit, func(int) time.Duration {
-		awaitBoth(t, g)
+		last = awaitBoth(t, g, last)
 		edge := g[0].tell(board.PowerFailed)
 		g[0].shows(board.SafeToCut)
 		took := time.Since(edge)
