@@ -48,6 +48,7 @@ type Agent struct {
 	dataOn               string            // the disk that holds the data, "" if that is not one
 	powerFail            *status.PowerFail // the last one before this start
 	left                 []*part           // behind, by a stop that had no time to wait
+	today                func() time.Time  // the clock of the daily budget; nil: time.Now
 
 	// The parts, made by open from top to bottom and never changed after.
 	store   *segstore.Store

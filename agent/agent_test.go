@@ -18,6 +18,10 @@ import (
 )
 
 // newAgent returns an agent in a folder of its own, short enough for a socket.
+// patience is how long a test waits for what must come. It is longer than all that an
+// agent itself waits for.
+const patience = 2 * time.Minute
+
 func newAgent(t *testing.T, toml string) *Agent {
 	t.Helper()
 	c, err := config.Parse("test", []byte("[[mqtt.listener]]\naddress = '127.0.0.1:0'\n"+toml))
@@ -48,7 +52,7 @@ func manager(t *testing.T) (said func() string) {
 	t.Setenv("NOTIFY_SOCKET", path)
 	return func() string {
 		b := make([]byte, 100)
-		if err := c.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
 		n, err := c.Read(b)
@@ -148,6 +152,13 @@ func badTopic() config.Kafka {
 func open(t *testing.T, toml string) *Agent {
 	t.Helper()
 	a := newAgent(t, toml)
+	a.opened(t)
+	return a
+}
+
+// opened opens the agent until the end of the test.
+func (a *Agent) opened(t *testing.T) {
+	t.Helper()
 	a.started = time.Now()
 	if err := a.open(); err != nil {
 		t.Fatal(err)
@@ -157,7 +168,6 @@ func open(t *testing.T, toml string) *Agent {
 			t.Error(err)
 		}
 	})
-	return a
 }
 
 // stored waits for what append hands over.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
 	"cistern/agent/status"
 	"cistern/firmware/board"
+	"cistern/gossip/quorum"
 )
 
 // What a stop may take when the power goes: a UPS HAT may have seconds left, a
@@ -135,7 +137,8 @@ func (a *Agent) sync() {
 	}
 }
 
-// settled returns when the parts have ended that a hurried stop left behind.
+// settled returns when the parts have ended that a hurried stop left behind. It fails
+// when another agent could not start beside what is left.
 func (a *Agent) settled(ctx context.Context) error {
 	timer := time.NewTimer(settledMax)
 	defer timer.Stop()
@@ -147,6 +150,9 @@ func (a *Agent) settled(ctx context.Context) error {
 		case <-timer.C:
 			return errors.New(p.name + " does not end: a new process has to start")
 		}
+	}
+	if a.site != nil && a.site.raftStays.Load() {
+		return fmt.Errorf("%w: a new process has to start", quorum.ErrNotEnded)
 	}
 	return nil
 }

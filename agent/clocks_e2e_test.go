@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"cistern/agent/config"
+	"cistern/gossip/porttest"
 	"cistern/gossip/sitekey"
 	"cistern/segstore/batch"
 )
@@ -72,13 +72,13 @@ func (b *unclocked) publish(first, n int) (from, to time.Time) {
 	b.t.Helper()
 	o := paho.NewClientOptions().AddBroker("tcp://" + b.agent.mqtt.Load().Addrs()[0].String()).SetClientID("press").SetAutoReconnect(false)
 	client := paho.NewClient(o)
-	if token := client.Connect(); !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+	if token := client.Connect(); !token.WaitTimeout(patience) || token.Error() != nil {
 		b.t.Fatalf("connect: %v", token.Error())
 	}
 	defer client.Disconnect(0)
 	from = time.Now()
 	for i := range n {
-		if token := client.Publish("plant/press", 1, false, fmt.Sprint(first+i)); !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+		if token := client.Publish("plant/press", 1, false, fmt.Sprint(first+i)); !token.WaitTimeout(patience) || token.Error() != nil {
 			b.t.Fatalf("publish: %v", token.Error())
 		}
 	}
@@ -87,7 +87,7 @@ func (b *unclocked) publish(first, n int) (from, to time.Time) {
 
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}
@@ -102,7 +102,7 @@ func consume(t *testing.T, cluster *kfake.Cluster, n int) (all []*kgo.Record) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for len(all) < n {
 		fetches := client.PollFetches(ctx)
@@ -139,7 +139,7 @@ func TestClockIsSetRightUpstream(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			port := freePort(t)
+			port := porttest.Number(t)
 			b := &unclocked{t: t, boot: bootName(1)}
 			b.config = newAgent(t, tc.toml+fmt.Sprintf("[uplink.kafka]\nbrokers = ['127.0.0.1:%d']\ntopic = '{stream}'\n", port)).config
 			b.start()
@@ -186,7 +186,7 @@ func TestSiteLearnsBoots(t *testing.T) {
 	if err := key.Save(keyFile); err != nil {
 		t.Fatal(err)
 	}
-	ports := []int{freePort(t), freePort(t)}
+	ports := []int{porttest.Number(t), porttest.Number(t)}
 	boards := make([]*unclocked, len(ports))
 	for i := range boards {
 		b := &unclocked{t: t, boot: bootName(i)}
@@ -204,7 +204,12 @@ func TestSiteLearnsBoots(t *testing.T) {
 	boards[0].publish(0, 3)
 	boards[0].synced.Store(true)
 	const slack = 2000
-	want := time.Now().Add(-wrong).UnixMilli() - boards[0].agent.clock.uptime().Milliseconds()
+	var want int64
+	await(t, "both clocks are read at once", func() bool {
+		now := time.Now()
+		want = now.Add(-wrong).UnixMilli() - boards[0].agent.clock.uptime().Milliseconds()
+		return time.Since(now) < 100*time.Millisecond
+	})
 	await(t, "the other gateway knows", func() bool {
 		at, ok := boards[1].agent.clocks.BootAt(bootName(0))
 		return ok && at > want-slack && at < want+slack
@@ -212,16 +217,6 @@ func TestSiteLearnsBoots(t *testing.T) {
 	if _, ok := boards[1].agent.site.bootAt(bootName(1)); ok {
 		t.Error("a boot without marked records was told")
 	}
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // checkTimes holds the times of records against when they were really taken.

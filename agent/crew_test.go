@@ -21,7 +21,7 @@ func TestCrewStopsTheLastFirst(t *testing.T) {
 			return ctx.Err()
 		})
 	}
-	if err := c.stop(time.Second); err != nil {
+	if err := c.stop(time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"mqtt", "drain", "journal"}; !slices.Equal(ended, want) {
@@ -41,7 +41,7 @@ func TestCrewTellsTheFirstFailure(t *testing.T) {
 		if err := <-c.failed; err.Error() != name {
 			t.Errorf("got %v, want %s", err, name)
 		}
-		if err := c.stop(time.Second); err != nil {
+		if err := c.stop(time.Minute); err != nil {
 			t.Errorf("stop: %v", err)
 		}
 	}
@@ -69,7 +69,7 @@ func TestCrewLeavesBehindWhatDoesNotStop(t *testing.T) {
 func TestCrewKeepsErrorsOfStopping(t *testing.T) {
 	c := newCrew(slog.New(slog.DiscardHandler))
 	c.start("drain", func(ctx context.Context) error { <-ctx.Done(); return errors.New("cursor not saved") })
-	if err := c.stop(time.Second); err == nil || err.Error() != "stopping drain: cursor not saved" {
+	if err := c.stop(time.Minute); err == nil || err.Error() != "stopping drain: cursor not saved" {
 		t.Errorf("got %v", err)
 	}
 }

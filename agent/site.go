@@ -7,6 +7,7 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cistern/agent/config"
@@ -44,6 +45,8 @@ type site struct {
 	removed    bool                         // and has us no more
 	takeBack   bool                         // what stepAside ordered before this start
 	probing    map[metadata.NodeID]struct{} // one probe of a gateway at a time
+
+	raftStays atomic.Bool // raft did not end, and keeps its file: no other agent can start in this process
 }
 
 // registration is a gateway's flash and process, as Register tells them.
@@ -168,7 +171,7 @@ func override[T comparable](value *T, by T) {
 // start runs the site's parts, right to left.
 func (s *site) start(c *crew) {
 	c.start("site port", s.port.Run)
-	c.start("quorum", s.quorum.Run)
+	c.start("quorum", s.runQuorum)
 	c.start("gossip", s.gossip.Run)
 	c.start("keeper", s.keeper.Run)
 	c.start("peers", s.peers.Run)
@@ -178,6 +181,17 @@ func (s *site) start(c *crew) {
 	})
 	c.start("forwarder", s.forward.Run)
 	c.start("site", s.run)
+}
+
+// runQuorum is the quorum's Run. That raft does not end spoils no stop, since all that
+// was agreed on is on flash; but Agent.settled has to know.
+func (s *site) runQuorum(ctx context.Context) error {
+	err := s.quorum.Run(ctx)
+	if errors.Is(err, quorum.ErrNotEnded) {
+		s.raftStays.Store(true)
+		return nil
+	}
+	return err
 }
 
 // image is the site's metadata as far as this gateway knows it: while it is out

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"testing"
-	"time"
 
 	"cistern/gossip/port"
 	"cistern/gossip/sitekey"
@@ -35,7 +34,7 @@ func TestCallers(t *testing.T) {
 	gone := make(chan string, 3)
 	l := callers{a.Listener("test"), func(name string) { gone <- name }}
 	call := func() (theirs, ours net.Conn) {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		theirs, err := b.Dial(ctx, a.Addr().String(), "test")
 		if err != nil {

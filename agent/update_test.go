@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -145,7 +146,7 @@ func bootUpdate(t *testing.T, c *machine.Client, version string) {
 	if err := c.Reboot(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		if s, err := c.State(t.Context()); err == nil && s.LastUpdate.Result != machine.Written {
 			return
 		}
@@ -178,7 +179,7 @@ func running(t *testing.T, a *Agent) *status.Client {
 func awaitMachine(t *testing.T, c *status.Client, wanted func(*status.Document) bool) *status.Document {
 	t.Helper()
 	var last *status.Document
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if d, err := c.Status(t.Context()); err == nil {
 			if last = d; d.Machine != nil && wanted(d) {
 				return d
@@ -199,12 +200,16 @@ func has(d *status.Document, code status.Code) bool {
 // On trial the agent says once that it is good, and only after it has been for a
 // while; the status tells of the trial.
 func TestAgentEndsTrial(t *testing.T) {
-	m := &machinetest.Machine{}
+	seen := make(chan struct{})
+	m := &machinetest.Machine{BeforeGood: func() { <-seen }}
 	c := startMachine(t, m)
+	saw := sync.OnceFunc(func() { close(seen) })
+	t.Cleanup(saw)
 	bootUpdate(t, c, "1.1")
 	a := newAgent(t, "")
 	client := running(t, a)
 	d := awaitMachine(t, client, func(d *status.Document) bool { return d.Machine.Trial && has(d, status.UpdateOnTrial) })
+	saw()
 	if d.Machine.Version != "1.1" || d.Machine.LastUpdate.Result != machine.Trying {
 		t.Errorf("%+v", d.Machine)
 	}

@@ -68,7 +68,7 @@ func (a *Agent) newGate(sink drain.Sink) *pace.Gate {
 	return pace.New(pace.Config{
 		BytesPerSecond: u.BytesPerSecond, Weights: u.Weights, LiveFirst: u.Order == config.OrderLiveFirst,
 		Schedule: u.Schedule, DailyBytes: u.DailyBytes, RampUp: u.RampUp,
-		Load: kept.load, Save: kept.save, Wire: a.wire.counts,
+		Load: kept.load, Save: kept.save, Wire: a.wire.counts, Now: a.today,
 		Uplink: func() (time.Time, bool) {
 			s := sink.Uplink()
 			return s.Since, s.State == drain.UplinkUp

@@ -55,7 +55,7 @@ func TestNATSUplink(t *testing.T) {
 	s.Start()
 	defer s.WaitForShutdown()
 	defer s.Shutdown()
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(patience) {
 		t.Fatal("the server does not start")
 	}
 	url := "nats://" + s.Addr().String()
@@ -120,7 +120,7 @@ func TestMQTTUplink(t *testing.T) {
 		if got != "central/plant/t 21.5" {
 			t.Errorf("got %q", got)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Errorf("nothing came: %+v", a.drain.Status().Uplink)
 	}
 }
@@ -142,7 +142,7 @@ func TestUplinkSecretsMissing(t *testing.T) {
 
 func eventually(t *testing.T, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("waited in vain")
 		}

@@ -15,7 +15,7 @@ import (
 
 // What the file says about the uplink reaches the parts that do it.
 func TestUplinkParts(t *testing.T) {
-	a := open(t, `
+	a := newAgent(t, `
 [[stream]]
 name = "mqtt"
 
@@ -35,6 +35,8 @@ rebatch = { bytes = "100KiB", linger = "2s" }
 brokers = ["127.0.0.1:1"]
 mode = "at_least_once"
 `)
+	a.today = oneDay()
+	a.opened(t)
 	c := a.drainConfig()
 	if c.Order != drain.OrderLiveFirst || c.Site != "default" || c.Gate == nil || c.LaneOf("alarms") != "alarm" || c.LaneOf("mqtt") != "normal" {
 		t.Errorf("%+v", c)
@@ -60,6 +62,12 @@ mode = "at_least_once"
 	if err != nil || k.Mode != kafkasink.ModeAtLeastOnce || k.Client.Dial == nil || k.RequestBytes != 1<<20 {
 		t.Errorf("%+v, %v", k, err)
 	}
+}
+
+// oneDay is a clock that stays within the day, however long the test takes.
+func oneDay() func() time.Time {
+	now := time.Now()
+	return func() time.Time { return now }
 }
 
 // A file that says little leads to an order that is strict and a gate that holds
@@ -94,7 +102,8 @@ func TestModes(t *testing.T) {
 // What left today is counted on after a clean stop.
 func TestPaceMemoryOutlivesTheAgent(t *testing.T) {
 	const toml = "[uplink]\ndaily_bytes = '1MiB'\nkafka.brokers = ['127.0.0.1:1']"
-	a := newAgent(t, toml)
+	a, today := newAgent(t, toml), oneDay()
+	a.today = today
 	if err := a.open(); err != nil {
 		t.Fatal(err)
 	}
@@ -103,6 +112,7 @@ func TestPaceMemoryOutlivesTheAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := newAgent(t, toml)
+	again.today = today
 	again.config.Gateway.Data = a.config.Gateway.Data
 	if err := again.open(); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"cistern/gossip/porttest"
 )
 
 const patience = 30 * time.Second
@@ -88,6 +92,37 @@ func TestLeave(t *testing.T) {
 	}
 }
 
+// A goodbye that was never on its way is no death: nothing takes the place of the
+// word that says it.
+func TestLeavingIsNotSuperseded(t *testing.T) {
+	t.Parallel()
+	k, p := newKey(t), patient()
+	p.GossipInterval, p.ProbeInterval, p.PushPullInterval, p.JoinBackoffMin = time.Hour, time.Hour, time.Hour, time.Hour // nothing goes by itself
+	p.LeaveTimeout = 20 * time.Millisecond
+	a := start(t, Config{Name: "a", Key: k, Profile: p})
+	b, err := New(Config{Name: "b", Bind: porttest.Reserve(t), Key: k, Profile: p, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.transport.start() // as Run does, which would end when it has left
+	list, err := memberlist.Create(b.memberlistConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer list.Shutdown()
+	for limit := time.Now().Add(patience); list.NumMembers() < 2; { // a may answer before it knows itself
+		if _, err := list.Join([]string{a.Addr()}); err != nil || time.Now().After(limit) {
+			t.Fatalf("b never sees a: %v", err)
+		}
+	}
+	a.seesState("b", Alive)
+	b.leave(list)
+	if _, err := list.Join([]string{a.Addr()}); err != nil { // they compare what they know
+		t.Fatal(err)
+	}
+	a.sees("b", "leaving", func(m Member) bool { return m.State != Dead && m.Meta.Leaving })
+}
+
 // Scenario 11's other half: the process is gone without a word, and comes back.
 func TestDeathAndReturn(t *testing.T) {
 	t.Parallel()
@@ -137,6 +172,27 @@ func TestFastRestartElsewhere(t *testing.T) {
 	c := all[2]
 	c.kill()
 	c.stop()
+	back := start(t, Config{Name: "c", Key: k, Join: []string{all[0].Addr()}, Meta: Meta{Incarnation: 2}})
+	for _, g := range all[:2] {
+		x := g.sees("c", "back", func(m Member) bool { return m.State == Alive && m.Meta.Incarnation == 2 })
+		if x.Addr != back.Addr() {
+			t.Errorf("%s sees c at %s, want %s", g.config.Name, x.Addr, back.Addr())
+		}
+	}
+}
+
+// As before, but the old one is suspected by then: nobody is told of two, and the one
+// that is back does not know that it is seen by none.
+func TestRestartElsewhereOfOneSuspected(t *testing.T) {
+	t.Parallel()
+	k, p := newKey(t), Wired()
+	p.SuspicionMult = 10
+	all := site(t, 3, k, p)
+	c := all[2]
+	c.kill()
+	for _, g := range all[:2] {
+		g.seesState("c", Suspect)
+	}
 	back := start(t, Config{Name: "c", Key: k, Join: []string{all[0].Addr()}, Meta: Meta{Incarnation: 2}})
 	for _, g := range all[:2] {
 		x := g.sees("c", "back", func(m Member) bool { return m.State == Alive && m.Meta.Incarnation == 2 })
@@ -200,19 +256,12 @@ func TestNameConflict(t *testing.T) {
 func TestJoinListOfAll(t *testing.T) {
 	t.Parallel()
 	k := newKey(t)
-	var list []string
-	for range 3 { // three ports that are free right now
-		m, err := New(Config{Name: "probe", Bind: "127.0.0.1:0", Key: k})
-		if err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, m.Addr())
-		m.Close()
-	}
-	list = append(list, "127.0.0.1:1", "no.such.host.invalid")
+	p := Wired()
+	p.ResolveTimeout = 100 * time.Millisecond // whatever asks for that name comes to
+	list := []string{porttest.Reserve(t), porttest.Reserve(t), porttest.Reserve(t), "127.0.0.1:1", "no.such.host.invalid"}
 	var all []*gateway
 	for i, addr := range list[:3] {
-		all = append(all, start(t, Config{Name: string(rune('a' + i)), Bind: addr, Key: k, Join: list}))
+		all = append(all, start(t, Config{Name: string(rune('a' + i)), Bind: addr, Key: k, Profile: p, Join: list}))
 	}
 	for _, g := range all {
 		for _, name := range []string{"a", "b", "c"} {

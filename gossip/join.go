@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,10 +20,14 @@ import (
 // joinMax is how many addresses are tried at a time.
 const joinMax = 64
 
+// youngFor is how long a gateway says hello again to those that it sees.
+const youngFor = 30 * time.Second
+
 // joiner looks for gateways that this one ought to know and does not.
 type joiner struct {
 	m        *Membership
 	list     *memberlist.Memberlist
+	began    time.Time
 	resolved map[string]lookup
 	settled  map[netip.AddrPort]time.Time // joined under an address that no member advertises
 	failing  map[netip.AddrPort]string    // and how
@@ -35,7 +40,7 @@ type lookup struct {
 
 // keepJoined tries for ever, sooner when there is somebody new to try.
 func (m *Membership) keepJoined(ctx context.Context, list *memberlist.Memberlist) {
-	j := &joiner{m: m, list: list, resolved: map[string]lookup{}, settled: map[netip.AddrPort]time.Time{},
+	j := &joiner{m: m, list: list, began: time.Now(), resolved: map[string]lookup{}, settled: map[netip.AddrPort]time.Time{},
 		failing: map[netip.AddrPort]string{}}
 	p := m.config.Profile
 	pause := p.JoinBackoffMin
@@ -61,6 +66,7 @@ func (j *joiner) round(ctx context.Context) (fresh bool) {
 		tries.Go(func() { _, errs[i] = j.list.Join([]string{addr.String()}) })
 	}
 	tries.Wait()
+	j.helloAgain()
 	failing := map[netip.AddrPort]string{}
 	for i, addr := range targets {
 		before, tried := j.failing[addr]
@@ -73,6 +79,19 @@ func (j *joiner) round(ctx context.Context) (fresh bool) {
 	}
 	j.failing = failing
 	return fresh
+}
+
+// helloAgain compares with one of those that are present, while this gateway is young.
+// One that came back at another address is nobody to those that suspect the one before
+// it, and does not learn so; once they have given that one up, saying hello helps.
+func (j *joiner) helloAgain() {
+	if time.Since(j.began) > youngFor {
+		return
+	}
+	present := slices.DeleteFunc(j.m.roster.list(), func(x Member) bool { return !x.State.Present() || x.Name == j.m.config.Name })
+	if len(present) > 0 {
+		_, _ = j.list.Join([]string{present[rand.IntN(len(present))].Addr}) // the next round is the next try
+	}
 }
 
 // tell logs an attempt that failed, unless it failed like this before, and

@@ -69,14 +69,19 @@ func (m *Membership) keepPublished(ctx context.Context, list *memberlist.Memberl
 }
 
 // leave says goodbye. memberlist tells the others that this gateway is gone, but
-// does not tell them apart from a dead one; so Meta says it first.
+// does not tell them apart from a dead one; so Meta says it first. While that is not
+// on its way memberlist must not say more: it would send the later word instead of the
+// earlier one, and all others would take a clean stop for a death.
 func (m *Membership) leave(list *memberlist.Memberlist) {
-	timeout := m.config.Profile.LeaveTimeout / 2
+	end := time.Now().Add(m.config.Profile.LeaveTimeout)
 	err := m.UpdateMeta(func(meta *Meta) { meta.Leaving = true })
 	if err == nil {
-		err = list.UpdateNode(timeout)
+		err = list.UpdateNode(m.config.Profile.LeaveTimeout)
 	}
-	if err = errors.Join(err, list.Leave(timeout)); err != nil {
+	if err == nil {
+		err = list.Leave(max(time.Until(end), time.Millisecond)) // 0 would be for ever
+	}
+	if err != nil {
 		m.config.Logger.Info("left the site without everyone knowing; they will find out", "error", err)
 	}
 	m.roster.gone(m.config.Name)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"cistern/gossip/porttest"
 	"cistern/gossip/sitekey"
 )
 
@@ -32,10 +33,13 @@ func newKey(t testing.TB) sitekey.Key {
 func start(t testing.TB, c Config) *gateway {
 	t.Helper()
 	if c.Bind == "" {
-		c.Bind = "127.0.0.1:0"
+		c.Bind = porttest.Reserve(t) // another may start there in its place
 	}
 	if c.Profile == (Profile{}) {
 		c.Profile = Wired()
+	}
+	if c.Profile.LeaveTimeout == Wired().LeaveTimeout {
+		c.Profile.LeaveTimeout = patience
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

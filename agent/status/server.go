@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,7 @@ type Server struct {
 	Sets     []*metrics.Set // counters of the parts, for /metrics
 	Log      *slog.Logger
 
+	stopWait  time.Duration // how long answers under way may take to finish; 0: stopTimeout
 	tails     chan struct{}
 	imports   chan struct{}
 	updates   chan struct{}
@@ -123,7 +125,7 @@ func (s *Server) Run(ctx context.Context) error {
 		running--
 	}
 	for _, srv := range s.servers {
-		stop(srv)
+		s.stop(srv)
 	}
 	for ; running > 0; running-- {
 		<-ended
@@ -135,8 +137,8 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // stop lets answers under way finish for a moment, then closes everything.
-func stop(srv *http.Server) {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+func (s *Server) stop(srv *http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(s.stopWait, stopTimeout))
 	defer cancel()
 	if srv.Shutdown(ctx) != nil {
 		srv.Close()

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // gateway is a Gatherer that says what a test wants.
@@ -174,6 +175,7 @@ func TestTail(t *testing.T) {
 func TestTailsAreBounded(t *testing.T) {
 	g := example()
 	s, stop := start(t, g)
+	s.stopWait = time.Minute
 	ended := make(chan error, tailsMax)
 	for range tailsMax {
 		go func() {

@@ -62,8 +62,9 @@ func TestSilentFlood(t *testing.T) {
 			t.Errorf("answer %q", got)
 		}
 	}
-	if got := b.Stats().Evicted; got < flood-HandshakesMax {
-		t.Errorf("%d gave way, want %d at least", got, flood-HandshakesMax)
+	// On a machine that stands still some of them are out of time before.
+	if s := b.Stats(); s.Evicted+s.Invalid < flood-HandshakesMax {
+		t.Errorf("%d gave way and %d were out of time, want %d at least", s.Evicted, s.Invalid, flood-HandshakesMax)
 	}
 }
 

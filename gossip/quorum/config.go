@@ -31,14 +31,27 @@ const (
 	logCache         = 256 // entries kept in memory for followers that are nearly up to date
 
 	forwardTimeoutMax = 30 * time.Second // a forwarded change waits no longer at the leader
-	transferTimeout   = 3 * time.Second  // a clean stop waits so long for a successor
-	settleTimeout     = 3 * time.Second  // and so long for the changes that are under way
-	endTimeout        = 3 * time.Second  // and so long for raft, which forgets its futures now and then
 	requestTimeout    = 2 * time.Second  // an invitation or a question to a peer
 	dialTimeout       = 2 * time.Second
 	connIdle          = 30 * time.Second // then the asking side dials anew
 	connIdleServer    = 2 * connIdle     // later than the other side, so that no request meets a closing connection
 )
+
+// stopLimits say when a stop goes on, whatever is not done by then. All count from
+// the order to stop.
+type stopLimits struct {
+	handOver time.Duration // with a successor
+	settle   time.Duration // with the changes that are under way
+	end      time.Duration // with raft, which forgets its futures now and then
+}
+
+// The whole stop has to end before the agent leaves this part behind.
+var defaultStop = stopLimits{3 * time.Second, 5 * time.Second, 7 * time.Second}
+
+// ErrNotEnded is what Run returns when raft did not end in time. Nothing is lost by
+// that: all that was agreed on is on flash. But the file stays locked, and Config.Dir
+// can't be opened again, until the process ends.
+var ErrNotEnded = errors.New("raft did not end and keeps its file locked")
 
 // Why a proposal has no result.
 var (
@@ -99,6 +112,8 @@ type Config struct {
 	// connection, so that a gateway that took over another's address is not
 	// taken for it. Nil: port.PeerName.
 	PeerName func(net.Conn) string
+
+	stop stopLimits // zero: defaultStop; tests are more patient
 }
 
 func (c *Config) validate() error {
@@ -116,6 +131,9 @@ func (c *Config) validate() error {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if c.stop == (stopLimits{}) {
+		c.stop = defaultStop
 	}
 	return nil
 }

@@ -116,12 +116,11 @@ func (p *fakePort) greet(raw *net.TCPConn) {
 
 // keep remembers a connection, unless it must not be.
 func (p *fakePort) keep(c *fakeConn) bool {
-	p.net.mu.Lock()
-	cut := p.net.cut[p.name] || p.net.cut[c.peer]
-	p.net.mu.Unlock()
+	p.net.mu.Lock() // isolate comes before, or sees it
+	defer p.net.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || cut {
+	if p.closed || p.net.cut[p.name] || p.net.cut[c.peer] {
 		return false
 	}
 	p.conns[c] = struct{}{}

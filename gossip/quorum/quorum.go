@@ -85,7 +85,7 @@ func (m *machine) load(s snapshots) error {
 
 // Run takes part until ctx ends. A raft leader hands over first, within
 // limits. When Run returns nothing of the quorum is left running, save who waits for
-// what raft forgot, and the file is closed.
+// what raft forgot, and the file is closed; unless it returns ErrNotEnded.
 func (q *Quorum) Run(ctx context.Context) error {
 	err := q.start()
 	if err != nil {
@@ -101,18 +101,18 @@ func (q *Quorum) Run(ctx context.Context) error {
 
 	<-ctx.Done()
 	close(q.stopped)
+	began := time.Now()
 	q.handOver()
-	q.settle()
+	q.settle(began.Add(q.c.stop.settle))
 	stopServing()
 	ended := make(chan error, 1)
 	go func() { ended <- q.end() }()
 	select {
 	case err := <-ended:
 		return err
-	case <-time.After(endTimeout):
-		// Nothing is lost by that: all that was agreed on is on flash.
+	case <-time.After(time.Until(began.Add(q.c.stop.end))):
 		q.c.Logger.Warn("raft does not end; it is left to the end of the process", "where", goroutines())
-		return nil
+		return ErrNotEnded
 	}
 }
 
@@ -205,7 +205,7 @@ func (q *Quorum) handOver() {
 		return
 	}
 	moved := q.raft.LeadershipTransfer()
-	ctx, cancel := context.WithTimeout(context.Background(), transferTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), q.c.stop.handOver)
 	defer cancel()
 	if err := q.await(ctx, func() raft.Future { return moved }); err != nil {
 		q.c.Logger.Warn("raft leadership was not handed over", "error", err)
@@ -231,12 +231,12 @@ func (q *Quorum) await(ctx context.Context, ask func() raft.Future) error {
 
 // settle waits until no change is under way here, and lets none begin any more: when
 // raft is shut down it forgets some (await), and nobody would learn their fate.
-func (q *Quorum) settle() {
-	limit := time.After(settleTimeout)
+func (q *Quorum) settle(limit time.Time) {
+	late := time.After(time.Until(limit))
 	for range cap(q.proposals) {
 		select {
 		case q.proposals <- struct{}{}: // kept
-		case <-limit:
+		case <-late:
 			return
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,17 +31,28 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	flag.Set("test.parallel", "8") // they wait most of the time
-	before := runtime.NumGoroutine()
+	before := len(running())
 	code := m.Run()
-	for end := time.Now().Add(10 * time.Second); code == 0 && runtime.NumGoroutine() > before; runtime.Gosched() {
+	for end := time.Now().Add(patience); code == 0 && len(running()) > before; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			b := make([]byte, 1<<20)
-			fmt.Fprintf(os.Stderr, "goroutines were left:\n%s\n", b[:runtime.Stack(b, true)])
+			fmt.Fprintf(os.Stderr, "goroutines were left:\n%s\n", strings.Join(running(), "\n\n"))
 			code = 1
 		}
 	}
 	os.Exit(code)
 }
+
+// running are the stacks of all goroutines but those that wait for what raft forgot.
+func running() []string {
+	b := make([]byte, 8<<20)
+	all := strings.Split(string(b[:runtime.Stack(b, true)]), "\n\n")
+	return slices.DeleteFunc(all, func(stack string) bool {
+		return strings.Contains(stack, "quorum.(*Quorum).await.func") || strings.Contains(stack, "quorum.(*Quorum).applyHere.func")
+	})
+}
+
+// patientStop is for stops after which the folder is opened again.
+var patientStop = stopLimits{defaultStop.handOver, defaultStop.settle, patience}
 
 // site is some gateways in one process, with a gossip that the test controls.
 type site struct {
@@ -51,6 +63,7 @@ type site struct {
 	policy controller.Policy
 	commit time.Duration // Profile.Commit, 0: as it is
 	rank   time.Duration // Profile.Rank, 0: as it is
+	stop   stopLimits
 
 	applying func() // nil, or called by the state machine for each change
 
@@ -72,7 +85,7 @@ type node struct {
 
 func newSite(t testing.TB, expect int) *site {
 	s := &site{t: t, net: newNetwork(), nodes: map[string]*node{}, expect: expect, policy: controller.DefaultPolicy(),
-		members: map[string]gossip.Member{}}
+		members: map[string]gossip.Member{}, stop: patientStop}
 	t.Cleanup(func() {
 		var wg sync.WaitGroup
 		for _, n := range s.nodes {
@@ -125,7 +138,7 @@ func (s *site) boot(name, addr, dir string) *node {
 	}
 	profile := Wired()
 	profile.Commit, profile.Rank = max(profile.Commit, s.commit), max(profile.Rank, s.rank)
-	q, err := Open(Config{Dir: dir, Name: name, Address: addr, Port: n.port, PeerName: fakePeerName, Profile: profile, Logger: log})
+	q, err := Open(Config{Dir: dir, Name: name, Address: addr, Port: n.port, PeerName: fakePeerName, Profile: profile, Logger: log, stop: s.stop})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -226,6 +239,14 @@ func (s *site) await(what string, cond func() bool) {
 			s.t.Fatalf("never came: %s", what)
 		}
 	}
+}
+
+// term is the latest that any gateway here has heard of.
+func (s *site) term() (term uint64) {
+	for _, n := range s.nodes {
+		term = max(term, n.q.Status().Term)
+	}
+	return term
 }
 
 // leader waits for a raft leader that a majority of those here follows.

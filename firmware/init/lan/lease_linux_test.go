@@ -57,7 +57,7 @@ func (s *server) Close() error        { close(s.answers); return nil }
 func client(t *testing.T, offers string) (*server, *nclient4.Client) {
 	t.Helper()
 	s := &server{t: t, offers: net.ParseIP(offers).To4(), answers: make(chan []byte, 4)}
-	c, err := nclient4.NewWithConn(s, net.HardwareAddr{2, 0, 0, 0, 0, 1}, nclient4.WithTimeout(5*time.Second), nclient4.WithRetry(1))
+	c, err := nclient4.NewWithConn(s, net.HardwareAddr{2, 0, 0, 0, 0, 1}, nclient4.WithTimeout(time.Minute), nclient4.WithRetry(1))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,6 +35,8 @@ type Machine struct {
 	// Bad says why a version is no good, "" if it is: its trial ends at once, as of
 	// one whose agent falls over. Nil: all are.
 	Bad func(version string) string
+	// BeforeGood, when not nil, is called before a trial ends as a good one.
+	BeforeGood func()
 	// Refuse, when not nil, looks at an update before it is taken.
 	Refuse func(slot.Manifest) error
 

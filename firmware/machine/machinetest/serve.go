@@ -95,6 +95,9 @@ func (m *Machine) reboot(w http.ResponseWriter, r *http.Request) {
 }
 
 func (m *Machine) good(w http.ResponseWriter, _ *http.Request) {
+	if m.BeforeGood != nil {
+		m.BeforeGood()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.asked = append(m.asked, "good")
