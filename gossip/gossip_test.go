@@ -67,8 +67,14 @@ func TestJoinAndMeta(t *testing.T) {
 			t.Errorf("%s got %+v", g.config.Name, x.Meta)
 		}
 	}
-	if s, r := a.Packets(); s == 0 || r == 0 {
-		t.Errorf("%d packets sent, %d received", s, r)
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) { // all that may have come by TCP
+		s, r := a.Packets()
+		if s > 0 && r > 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d packets sent, %d received", s, r)
+		}
 	}
 	if h := a.HealthScore(); h < 0 || h > a.config.Profile.AwarenessMax {
 		t.Errorf("health score %d", h)

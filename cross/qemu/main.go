@@ -59,7 +59,7 @@ func run(ctx context.Context, o options) error {
 	}
 	c := card.Options{
 		Image: o.image, Bytes: o.mebibytes << 20, Forward: forward, Console: os.Stdout,
-		Append: "cistern.watchdog=off", // a laptop that sleeps is not to reset it
+		Append: "cistern.watchdog=off loglevel=7", // a laptop that sleeps is not to reset it; somebody reads what the kernel says
 	}
 	if o.image == "" {
 		if c.Image, c.Site, err = made(ctx, o.version); err != nil {
