@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -27,8 +28,9 @@ const (
 type scrubber struct {
 	m     *Manager
 	every time.Duration
-	at    place   // the next one
-	waits []place // lost here, and whoever may have them is not in reach
+	at    place         // the next one
+	waits []place       // lost here, and whoever may have them is not in reach
+	said  time.Duration // that something is lost for good, last
 }
 
 // place is where in a copy something is read.
@@ -42,18 +44,21 @@ func (s *scrubber) run(ctx context.Context) {
 		return
 	}
 	s.at = s.anywhere()
-	due := s.m.now() + s.pause(scrubBytes)
+	due, again := s.m.now()+s.pause(scrubBytes), time.Duration(0)
 	for {
-		wait := due - s.m.now()
+		next := due
 		if len(s.waits) > 0 {
-			wait = min(wait, scrubWaitLook)
+			next = min(due, again)
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait):
+		case <-time.After(next - s.m.now()):
 		}
-		s.lookAgain()
+		if s.m.now() >= again {
+			s.lookAgain()
+			again = s.m.now() + scrubWaitLook
+		}
 		if s.m.now() >= due {
 			due = s.m.now() + s.pause(s.look())
 		}
@@ -75,7 +80,7 @@ func (s *scrubber) pause(read int64) time.Duration {
 func (s *scrubber) look() (read int64) {
 	for range s.ids() {
 		at := s.at
-		next, read, waits := s.read(at)
+		next, read, waits := s.read(at, scrubBytes)
 		if waits && len(s.waits) < scrubWaitsMax && !slices.Contains(s.waits, at) {
 			s.waits = append(s.waits, at)
 		}
@@ -90,20 +95,21 @@ func (s *scrubber) look() (read int64) {
 // lookAgain reads once more where somebody had to be waited for.
 func (s *scrubber) lookAgain() {
 	s.waits = slices.DeleteFunc(s.waits, func(p place) bool {
-		_, _, waits := s.read(p)
+		_, _, waits := s.read(p, 1)
 		return !waits
 	})
 }
 
-// read reads a piece from a place on, and asks for what flash lost there. It returns
-// the place behind it; where nothing is left, offset 0 of the next copy.
-func (s *scrubber) read(p place) (next place, read int64, waits bool) {
+// read reads up to so many bytes from a place on, one batch at least, and asks for what
+// flash lost there. It returns the place behind it; where nothing is left, offset 0 of
+// the next copy.
+func (s *scrubber) read(p place, sizeMax int) (next place, read int64, waits bool) {
 	l := s.m.local(p.id)
 	if l == nil || p.offset >= l.log.HighWatermark() {
 		return s.after(p.id), 0, false
 	}
 	p.offset = max(p.offset, l.log.StartOffset())
-	raw, err := l.log.Read(p.offset, nil, scrubBytes)
+	raw, err := l.log.Read(p.offset, nil, sizeMax)
 	read = int64(len(raw))
 	s.m.counts.scrubbed.Add(read)
 	lost := (*segstore.CorruptError)(nil)
@@ -121,7 +127,11 @@ func (s *scrubber) mend(id metadata.PartitionID, lost *segstore.CorruptError) (w
 	if s.m.Mend(id, lost.FirstOffset, lost.LastOffset) != Nowhere {
 		return true // what is back is read to be sure
 	}
-	s.m.log.Error("flash lost records here that no other copy has: found by reading what is kept", "partition", id,
+	level := slog.LevelDebug // a card that lost this may have lost a thousand more
+	if now := s.m.now(); s.said == 0 || now-s.said >= mendKept {
+		s.said, level = now, slog.LevelError
+	}
+	s.m.log.Log(context.Background(), level, "flash lost records here that no other copy has: found by reading what is kept", "partition", id,
 		"first", lost.FirstOffset, "last", lost.LastOffset, "error", lost)
 	return false
 }
