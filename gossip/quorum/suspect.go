@@ -16,7 +16,7 @@ import (
 // there is no way to make them forget it. So the candidate does what a leader
 // does that hands over: it stands with the mark that makes others vote all the
 // same. They stand in order of name, Profile.Rank apart, so that they do not
-// split the vote; the next one stands only when there was no election yet.
+// split the vote; the next one stands only when it has not voted for one before it.
 func (q *Quorum) Suspect(name string) {
 	r, ok := q.running()
 	if !ok || name == q.c.Name || !q.suspecting.CompareAndSwap(false, true) {
@@ -30,39 +30,43 @@ func (q *Quorum) Suspect(name string) {
 
 // succeed stands for election in place of name, if it is this gateway's turn.
 func (q *Quorum) succeed(r *raft.Raft, name string) {
-	term := r.CurrentTerm()
 	rank := q.rank(name)
-	if rank < 0 || !q.stillLeads(r, name, term) {
+	if _, leader := r.LeaderWithID(); rank < 0 || leader != "" && string(leader) != name {
 		return
 	}
-	changed, end := q.Watch()
-	defer end()
-	turn := time.After(time.Duration(rank) * q.c.Profile.Rank)
-	for waiting := true; waiting; {
-		select {
-		case <-turn:
-			waiting = false
-		case <-changed:
-		case <-q.stopped:
-			return
-		}
-		if !q.stillLeads(r, name, term) {
-			return
-		}
+	select {
+	case <-time.After(time.Duration(rank) * q.c.Profile.Rank):
+	case <-q.stopped:
+		return
+	}
+	if !q.mayStand(r, name) {
+		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), q.c.Profile.Heartbeat)
 	defer cancel()
-	q.c.Logger.Info("the raft leader is gone, standing for election", "leader", name, "term", term)
+	q.c.Logger.Info("the raft leader is gone, standing for election", "leader", name, "term", r.CurrentTerm())
 	if err := q.trans.stand(ctx); err != nil {
 		q.c.Logger.Warn("could not stand for election", "error", err)
 	}
 }
 
-// stillLeads reports that nobody has begun an election since.
-func (q *Quorum) stillLeads(r *raft.Raft, name string, term uint64) bool {
+// mayStand reports that nobody is about to lead in place of name. One that stands and
+// has less in its log than this gateway was refused here, and may be refused by all:
+// that is then no reason to wait.
+func (q *Quorum) mayStand(r *raft.Raft, name string) bool {
 	_, leader := r.LeaderWithID()
-	return r.State() == raft.Follower && string(leader) == name && r.CurrentTerm() == term
+	switch {
+	case r.State() != raft.Follower:
+		return false
+	case leader != "":
+		return string(leader) == name
+	}
+	voted, err := q.store.GetUint64(keyLastVoteTerm)
+	return err == nil && voted < r.CurrentTerm()
 }
+
+// keyLastVoteTerm is where raft keeps the term in which this gateway voted last.
+var keyLastVoteTerm = []byte("LastVoteTerm")
 
 // rank is this gateway's place among the voters that are left, -1 when it does
 // not vote.

@@ -90,6 +90,30 @@ func TestSuspectWhenTheFirstInLineIsGone(t *testing.T) {
 	}
 }
 
+// The first in line has less in its log than the next, who refuses it: the next one
+// stands all the same.
+func TestSuspectWhenTheFirstInLineIsBehind(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 3)
+	s.start(names(3)...)
+	s.formed(names(3)...)
+	old := s.quiet()
+	line := slices.DeleteFunc(names(3), func(n string) bool { return n == old })
+	s.net.isolate(line[0], true)
+	s.propose(old, putStream("missed"))
+	gone := s.nodes[old]
+	gone.port.kill()
+	delete(s.nodes, old)
+	s.net.isolate(line[0], false)
+	for _, n := range line {
+		s.nodes[n].q.Suspect(old)
+	}
+	if next := s.leader(); next != line[1] {
+		t.Errorf("%s leads, and has less than %s", next, line[1])
+	}
+	gone.crash()
+}
+
 // Without a word the next leader comes after the heartbeat timeout.
 func TestSilentLeaderIsReplaced(t *testing.T) {
 	t.Parallel()
