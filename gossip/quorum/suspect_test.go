@@ -95,6 +95,7 @@ func TestSuspectWhenTheFirstInLineIsGone(t *testing.T) {
 func TestSuspectWhenTheFirstInLineIsBehind(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 3)
+	s.rank = 5 * time.Second // a split vote would last
 	s.start(names(3)...)
 	s.formed(names(3)...)
 	old := s.quiet()
