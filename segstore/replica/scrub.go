@@ -116,8 +116,11 @@ func (s *scrubber) read(p place, sizeMax int) (next place, read int64, waits boo
 	switch {
 	case errors.As(err, &lost):
 		return place{p.id, lost.LastOffset + 1}, read, s.mend(p.id, lost)
-	case err != nil:
-		return s.after(p.id), read, false // it expired meanwhile, or whoever needs it is told
+	case errors.Is(err, segstore.ErrOffsetOutOfRange): // it expired meanwhile
+		return place{p.id, max(l.log.StartOffset(), 1)}, read, false
+	case err != nil: // no word of flash, but of this process
+		s.m.log.Warn("a copy can't be read on just to see whether it can be; the next round tries again", "partition", p.id, "offset", p.offset, "error", err)
+		return s.after(p.id), read, false
 	}
 	return place{p.id, behind(raw, p.offset)}, read, false
 }
